@@ -1,0 +1,1 @@
+"""What is true without a disk, a clock, a framework or a global."""

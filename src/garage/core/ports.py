@@ -1,0 +1,316 @@
+"""The ports: what a part must be able to do to take its place in an experiment.
+
+Each has a contract suite in ``tests/contracts`` that every implementation runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from garage.core.streams import Streams
+from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, Metrics, State, Transition
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What has state can say it and take it back."""
+
+    def state_dict(self) -> State:
+        """The whole state: nested dicts of arrays and JSON scalars."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """Take the state back.
+
+        Raises:
+            MismatchError: a part is missing, or has another shape or type than expected.
+        """
+        ...
+
+
+class Lanes(Protocol):
+    """n independent running copies of a world, stepped together."""
+
+    @property
+    def n(self) -> int:
+        """Number of lanes."""
+        ...
+
+    def reset(self, lanes: Array, seeds: Sequence[int]) -> Array:
+        """Start an episode in each of ``lanes`` (``[k]`` int) and return their observations ``[k, ...]``."""
+        ...
+
+    def step(self, lanes: Array, actions: Array) -> Transition:
+        """Take one action ``[k, ...]`` in each of ``lanes`` (``[k]`` int, ascending)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the lanes hold."""
+        ...
+
+
+class Env(Protocol):
+    """A kind of world; its settings never change."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What an agent may know of it."""
+        ...
+
+    @property
+    def lane_width(self) -> int:
+        """How many lanes are stepped together at best; 1 if the world cannot be copied."""
+        ...
+
+    def make_lanes(self, n: int) -> Lanes:
+        """Make n running copies."""
+        ...
+
+    def with_task(self, task: object) -> "Env":
+        """The same world with another task.
+
+        Raises:
+            MismatchError: the world has no tasks.
+        """
+        ...
+
+
+class Policy(Protocol):
+    """Acts. Acting is deterministic: whatever is random comes in as noise."""
+
+    @property
+    def name(self) -> str:
+        """Prefixes the policy's rows in the table of metrics."""
+        ...
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The world that it was built for."""
+        ...
+
+    @property
+    def initialised(self) -> bool:
+        """Whether it has parameters yet."""
+        ...
+
+    @property
+    def theta(self) -> Array:
+        """All parameters as one flat vector ``[P]``.
+
+        Raises:
+            OrderError: nothing has been initialised or loaded yet.
+        """
+        ...
+
+    def initialise(self, generator: np.random.Generator) -> None:
+        """Draw the first parameters."""
+        ...
+
+    def initial_memory(self, n: int) -> Array:
+        """What n episodes remember before their first step, ``[n, ...]``."""
+        ...
+
+    def draw_noise(self, generator: np.random.Generator, n_steps: int) -> Array:
+        """The noise of n steps of one episode, ``[n_steps, K]``."""
+        ...
+
+    def act(self, observations: Array, memory: Array, noise: Array | None) -> tuple[Array, Array, Infos]:
+        """Choose actions.
+
+        Args:
+            observations: ``[n, ...]``.
+            memory: ``[n, ...]``.
+            noise: ``[n, K]``, one row of `draw_noise` an observation; None to act greedily.
+
+        Returns:
+            Actions ``[n, ...]``, memory after the step, and diagnostics each ``[n, ...]``.
+        """
+        ...
+
+
+class Evaluation(NamedTuple):
+    """What a policy says of a batch."""
+
+    log_likelihoods: Array
+    """Of each action taken, ``[N]`` float64, nats."""
+    kl: float
+    """Mean KL divergence from the policy that the objective was made with, nats."""
+    entropy: float
+    """Mean entropy of the action distributions, nats."""
+
+
+class Objective(Protocol):
+    """Three questions about one batch, asked at any theta."""
+
+    def evaluate(self, theta: Array) -> Evaluation:
+        """Log-likelihoods, KL and entropy of the batch."""
+        ...
+
+    def score(self, theta: Array, weights: Array, entropy_weight: float = 0.0) -> Array:
+        """Gradient of ``weights @ log_likelihoods + entropy_weight * entropy``, ``[P]`` float64.
+
+        Args:
+            theta: ``[P]``.
+            weights: ``[N]``, one weight a step.
+            entropy_weight: weight of the mean entropy.
+        """
+        ...
+
+    def fisher_product(self, theta: Array, vector: Array) -> Array:
+        """The mean Fisher information at theta times ``vector``, ``[P]`` float64."""
+        ...
+
+
+class DifferentiablePolicy(Policy, Protocol):
+    """A policy that learns by likelihood."""
+
+    def objective(self, batch: EpisodeBatch) -> Objective:
+        """The three questions about ``batch``; KL is measured from the present theta."""
+        ...
+
+    def assign(self, theta: Array) -> None:
+        """Make ``theta`` (``[P]``) the policy's parameters."""
+        ...
+
+
+class Baseline(Protocol):
+    """Predicts returns and learns from them."""
+
+    @property
+    def name(self) -> str:
+        """Prefixes the baseline's rows in the table of metrics."""
+        ...
+
+    def predict(self, batch: EpisodeBatch) -> Array:
+        """Expected return from each observation of the batch, ``[N]`` float64."""
+        ...
+
+    def fit(self, batch: EpisodeBatch, returns: Array) -> Metrics:
+        """Learn the returns (``[N]``) that followed the observations of the batch."""
+        ...
+
+    def state_dict(self) -> State:
+        """See `Stateful`."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """See `Stateful`."""
+        ...
+
+
+class Collect(Protocol):
+    """How an algorithm asks for data; without a size it gets the trainer's ``batch_size`` steps."""
+
+    def __call__(  # noqa: PLR0913 - each is one independent choice, and all but the policy have defaults
+        self,
+        policy: Policy,
+        *,
+        n_steps: int | None = None,
+        n_episodes: int | None = None,
+        env: Env | None = None,
+        fragments: bool = False,
+        purpose: str = "train",
+    ) -> EpisodeBatch:
+        """Run the policy and return what happened.
+
+        Args:
+            policy: who acts.
+            n_steps: about how many steps; started episodes are finished.
+            n_episodes: exactly how many episodes, instead of ``n_steps``.
+            env: another world than the experiment's.
+            fragments: whether the batch may end in the middle of an episode.
+            purpose: keeps the random numbers of, say, training and evaluation apart; only ``"train"``
+                counts towards ``Evaluation/*`` and ``TotalEnvSteps``.
+        """
+        ...
+
+
+class Algorithm(Protocol):
+    """One epoch of one paper."""
+
+    @property
+    def discount(self) -> float:
+        """The discount of ``Evaluation/AverageDiscountedReturn``."""
+        ...
+
+    def initialise(self, streams: Streams) -> None:
+        """Draw first parameters, each component from the stream of its place; called once, on a fresh run."""
+        ...
+
+    def epoch(self, collect: Collect, streams: Streams) -> Metrics:
+        """Learn for one epoch and return its metrics."""
+        ...
+
+    def policies(self) -> Mapping[str, Policy]:
+        """The policies by name; ``"policy"`` is the one to show and to load."""
+        ...
+
+    def state_dict(self) -> State:
+        """See `Stateful`."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """See `Stateful`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """One unit of a collect's work: a pure function of these fields, whoever executes it.
+
+    Attributes:
+        env: the world.
+        policy: who acts, with the parameters to act by.
+        streams: those of ("episode", purpose, epoch, call, group).
+        n_lanes: width at which the policy acts.
+        n_steps: start episodes until about so many steps will have been taken, or None.
+        n_episodes: start exactly so many episodes, or None.
+        mean_length: mean length of the last epoch's episodes, in steps; 0 if unknown.
+        carried: lanes in flight from the call before; empty for whole episodes.
+    """
+
+    env: Env
+    policy: Policy
+    streams: Streams
+    n_lanes: int
+    n_steps: int | None
+    n_episodes: int | None
+    mean_length: float
+    carried: State
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """What a group brought back.
+
+    Attributes:
+        batch: its segments, in the order in which they started.
+        carried: lanes in flight for the next call; empty for whole episodes.
+        seconds: wall-clock seconds spent in ``"env"``, ``"policy"`` and ``"process"``.
+    """
+
+    batch: EpisodeBatch
+    carried: State
+    seconds: Mapping[str, float]
+
+
+class Sampler(Protocol):
+    """Executes groups; which one, and with how many workers, never changes a result."""
+
+    def run(self, groups: Sequence[Group]) -> list[GroupResult]:
+        """Run all groups and return their results in the same order."""
+        ...
+
+    def close(self) -> None:
+        """Let go of lanes and workers."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where metrics go."""
+
+    def record(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Take the metrics of one epoch."""
+        ...

@@ -1,0 +1,29 @@
+"""A component pickles as its constructor call.
+
+One rule replaces a ``__getstate__`` per class: what a component *is* is the call that made it, and what
+it has *learned* is its `state_dict`. So a recipe stays small, survives the renaming of private
+attributes, and never carries a framework's handles.
+"""
+
+from typing import Any, Self
+
+
+class Component:
+    """Base of everything that is part of an experiment's recipe."""
+
+    _constructor_call: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ANN401 - any constructor's arguments
+        """Remember the call."""
+        self = super().__new__(cls)
+        self._constructor_call = (args, kwargs)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the constructor call."""
+        args, kwargs = self._constructor_call
+        return _call, (type(self), args, kwargs)
+
+
+def _call(cls: type[Component], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Component:
+    return cls(*args, **kwargs)

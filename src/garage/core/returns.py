@@ -1,0 +1,78 @@
+"""Discounted sums and advantages over segments of episodes."""
+
+import numpy as np
+
+from garage.core.types import Array, End, EpisodeBatch
+
+
+def discounted_sums(x_t: Array, lengths: Array, discount: float, last: Array | None = None) -> Array:
+    """For each step the sum of what follows in its segment: ``y_t = x_t + discount * y_tp1``.
+
+    Args:
+        x_t: ``[N]``.
+        lengths: ``[E]``, steps of each segment.
+        discount: in [0, 1].
+        last: ``[E]``, what y is after each segment's last step; zeros if None.
+
+    Returns:
+        ``[N]`` float64.
+    """
+    n_segments, longest = len(lengths), int(lengths.max(initial=0))
+    # Time-major and aligned at the end, so that one vectorised pass over time serves all segments.
+    rows = np.repeat(longest - lengths, lengths) + _ranges(lengths)
+    columns = np.repeat(np.arange(n_segments), lengths)
+    y = np.zeros((longest + 1, n_segments))
+    y[rows, columns] = x_t
+    if last is not None:
+        y[longest] = last
+    for t in range(longest - 1, -1, -1):
+        y[t] += discount * y[t + 1]
+    return np.asarray(y[rows, columns])
+
+
+def bootstrap_values(batch: EpisodeBatch, values_after: Array) -> Array:
+    """Value of what follows each segment, ``[E]``: 0 where the world terminated, else the prediction.
+
+    A time limit is not a property of the world: Pardo et al. 2018, "Time limits in reinforcement learning".
+    """
+    return np.where(batch.ends == End.TERMINATED, 0.0, values_after)
+
+
+def advantages(  # noqa: PLR0913 - the symbols of the equation
+    batch: EpisodeBatch, v_t: Array, v_last: Array, *, discount: float, gae_lambda: float, centre: bool
+) -> Array:
+    """Generalised advantage estimates.
+
+    Source: Schulman et al. 2016, "High-dimensional continuous control using generalized advantage
+    estimation", equation 16, with ``delta_t = r_t + discount * v_tp1 - v_t``.
+
+    Args:
+        batch: N steps in E segments.
+        v_t: ``[N]``, predicted values of the observations.
+        v_last: ``[E]``, values after the segments, see `bootstrap_values`.
+        discount: gamma, in [0, 1].
+        gae_lambda: lambda, in [0, 1].
+        centre: subtract the mean and divide by the standard deviation over all steps.
+
+    Returns:
+        ``[N]`` float64.
+    """
+    last_rows = batch.starts + batch.lengths - 1
+    v_tp1 = np.empty_like(v_t, np.float64)
+    v_tp1[:-1] = v_t[1:]
+    v_tp1[last_rows] = v_last
+    delta_t = batch.rewards + discount * v_tp1 - v_t
+    a_t = discounted_sums(delta_t, batch.lengths, discount * gae_lambda)
+    if centre:
+        a_t = (a_t - a_t.mean()) / (a_t.std() + 1e-8)
+    return np.asarray(a_t)
+
+
+def explained_variance(predicted: Array, actual: Array) -> float:
+    """Share of the variance of ``actual`` that ``predicted`` explains; NaN if there is none to explain."""
+    variance = float(np.var(actual))
+    return 1.0 - float(np.var(actual - predicted)) / variance if variance > 0.0 else float("nan")
+
+
+def _ranges(lengths: Array) -> Array:
+    return np.asarray(np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths))

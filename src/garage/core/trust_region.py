@@ -1,0 +1,125 @@
+"""One step within a trust region: a direction by conjugate gradient, a length by backtracking.
+
+Both are pure functions of any array type that has ``+ - * @``, so NumPy, PyTorch and TensorFlow share them.
+
+Source: Schulman et al. 2015, "Trust region policy optimization", appendix C; Nocedal and Wright 2006,
+"Numerical optimization", algorithm 5.2.
+"""
+
+import enum
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
+
+
+class Vector(Protocol):
+    """What an array must be able to do here."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+    def __sub__(self, other: Self, /) -> Self: ...
+    def __rmul__(self, factor: float, /) -> Self: ...
+    def __matmul__(self, other: Self, /) -> "Number": ...
+
+
+class Number(Protocol):
+    """What the product of two vectors must be able to do."""
+
+    def __float__(self) -> float: ...
+
+
+V = TypeVar("V", bound=Vector)
+
+
+def conjugate_gradient(
+    product: Callable[[V], V], b: V, *, n_iterations: int = 10, residual_tolerance: float = 1e-10
+) -> V:
+    """About the solution x of ``A x = b``.
+
+    Args:
+        product: ``v -> A v`` for a symmetric positive definite A.
+        b: ``[P]``, the right-hand side.
+        n_iterations: at most so many products.
+        residual_tolerance: stop when the squared residual is below it.
+    """
+    x, residual, direction = 0.0 * b, b, b
+    squared = float(residual @ residual)
+    for _ in range(n_iterations):
+        if squared < residual_tolerance:
+            break
+        image = product(direction)
+        curvature = float(direction @ image)
+        if not curvature > 0.0:  # A is not positive definite along here, or not a number: keep what is solved so far.
+            break
+        alpha = squared / curvature
+        x = x + alpha * direction
+        residual = residual - alpha * image
+        previous, squared = squared, float(residual @ residual)
+        direction = residual + (squared / previous) * direction
+    return x
+
+
+class Outcome(enum.Enum):
+    """Why a step ended as it did; the value is the message."""
+
+    ACCEPTED = "the loss fell and the KL divergence is within the trust region"
+    NO_DIRECTION = "the gradient is zero or not finite: there is no direction to go; the old parameters are kept"
+    EXHAUSTED = "no step on the line lowered the loss within the trust region; the old parameters are kept"
+
+
+@dataclass(frozen=True)
+class Step(Generic[V]):
+    """What came of the search.
+
+    Attributes:
+        theta: the parameters to use, ``[P]``; the old ones unless accepted.
+        outcome: why.
+        n_backtracks: how often the step was shortened.
+        loss: at `theta`.
+        kl: mean divergence from the old parameters to `theta`, nats.
+    """
+
+    theta: V
+    outcome: Outcome
+    n_backtracks: int
+    loss: float
+    kl: float
+
+
+def scaled_to_trust_region(direction: V, product: Callable[[V], V], max_kl: float) -> V | None:
+    """``direction`` scaled so that its quadratic KL is ``max_kl`` nats; None if it has no such length."""
+    curvature = float(direction @ product(direction))
+    if not (curvature > 0.0 and math.isfinite(curvature)):
+        return None
+    return math.sqrt(2.0 * max_kl / curvature) * direction
+
+
+def backtrack(  # noqa: PLR0913 - the constants of the search are options of the field
+    theta: V,
+    step: V | None,
+    loss_and_kl: Callable[[V], tuple[float, float]],
+    *,
+    loss_before: float,
+    max_kl: float,
+    backtrack_ratio: float = 0.8,
+    max_backtracks: int = 15,
+) -> Step[V]:
+    """The first point on the line whose loss fell and whose KL is within ``max_kl`` nats.
+
+    Args:
+        theta: the old parameters, ``[P]``.
+        step: the longest step to try, ``[P]``; None if there is no direction.
+        loss_and_kl: of any parameters.
+        loss_before: at ``theta``.
+        max_kl: bound on the mean divergence.
+        backtrack_ratio: each trial is so many times as long as the one before, in (0, 1).
+        max_backtracks: how often to shorten at most.
+    """
+    if step is None:
+        return Step(theta, Outcome.NO_DIRECTION, 0, loss_before, 0.0)
+    for n_backtracks in range(max_backtracks + 1):
+        candidate = theta + backtrack_ratio**n_backtracks * step
+        loss, kl = loss_and_kl(candidate)
+        if loss < loss_before and kl <= max_kl:
+            return Step(candidate, Outcome.ACCEPTED, n_backtracks, loss, kl)
+    return Step(theta, Outcome.EXHAUSTED, max_backtracks, loss_before, 0.0)

@@ -1,0 +1,181 @@
+"""The data that flows: what an agent may know of a world, one step of many lanes, segments of episodes."""
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from garage.errors import MismatchError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+Array: TypeAlias = npt.NDArray[Any]
+Scalar: TypeAlias = bool | int | float | str | None
+State: TypeAlias = dict[str, "Array | Scalar | State"]
+Metrics: TypeAlias = dict[str, float]
+Infos: TypeAlias = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an agent may know of a world.
+
+    Attributes:
+        observation_space: the space of one observation.
+        action_space: the space of one action.
+        max_episode_length: the number of steps after which an episode is truncated; None if it never is.
+    """
+
+    observation_space: "gymnasium.Space[Any]"
+    action_space: "gymnasium.Space[Any]"
+    max_episode_length: int | None = None
+
+
+class End(enum.IntEnum):
+    """How a segment ended."""
+
+    TERMINATED = 0
+    """The world ended; nothing follows, so nothing is bootstrapped."""
+    TRUNCATED = 1
+    """A time limit ended the episode; the world would have gone on."""
+    CUT = 2
+    """The batch ended; the episode goes on in the next one."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One step of n lanes.
+
+    Attributes:
+        observations: ``[n, ...]``, after the step.
+        rewards: ``[n]`` float64.
+        terminated: ``[n]`` bool.
+        truncated: ``[n]`` bool.
+        infos: numeric diagnostics of the world, each ``[n, ...]``.
+    """
+
+    observations: Array
+    rewards: Array
+    terminated: Array
+    truncated: Array
+    infos: Infos = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Segments of episodes, flat over time: the only data that flows from worlds to algorithms.
+
+    N is the number of steps, E the number of segments; a segment's steps are neighbours.
+
+    Attributes:
+        observations: ``[N, ...]``, what the policy saw before each action.
+        actions: ``[N, ...]``.
+        rewards: ``[N]`` float64.
+        lengths: ``[E]`` int64, steps of each segment, at least 1.
+        last_observations: ``[E, ...]``, what followed each segment's last action.
+        ends: ``[E]`` int8, values of `End`.
+        first_steps: ``[E]`` int64, index of the segment's first step in its episode.
+        memories: ``[E, ...]``, the policy's memory before each segment's first step.
+        env_infos: diagnostics of the world, each ``[N, ...]``.
+        agent_infos: diagnostics of the policy, each ``[N, ...]``.
+    """
+
+    observations: Array
+    actions: Array
+    rewards: Array
+    lengths: Array
+    last_observations: Array
+    ends: Array
+    first_steps: Array
+    memories: Array
+    env_infos: Infos = field(default_factory=dict)
+    agent_infos: Infos = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        per_step = {"observations": self.observations, "actions": self.actions}
+        per_step |= {f"env_infos/{key}": value for key, value in self.env_infos.items()}
+        per_step |= {f"agent_infos/{key}": value for key, value in self.agent_infos.items()}
+        per_segment = {name: getattr(self, name) for name in ("last_observations", "ends", "first_steps", "memories")}
+        for expected, columns in ((self.n_steps, per_step), (self.n_segments, per_segment)):
+            for name, column in columns.items():
+                if len(column) != expected:
+                    msg = f"Cannot make an EpisodeBatch: `{name}` has {len(column)} rows, expected {expected}."
+                    raise MismatchError(msg)
+        if int(self.lengths.sum()) != self.n_steps or (self.lengths < 1).any():
+            msg = (
+                f"Cannot make an EpisodeBatch: `lengths` sum to {int(self.lengths.sum())} over {self.n_steps} steps; "
+                "expected the same number, and each at least 1."
+            )
+            raise MismatchError(msg)
+
+    @property
+    def n_steps(self) -> int:
+        """N."""
+        return len(self.rewards)
+
+    @property
+    def n_segments(self) -> int:
+        """E."""
+        return len(self.lengths)
+
+    @property
+    def starts(self) -> Array:
+        """Row of each segment's first step, ``[E]``."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    @property
+    def steps(self) -> Array:
+        """Index of each row in its episode, ``[N]``."""
+        return np.asarray(np.arange(self.n_steps) + np.repeat(self.first_steps - self.starts, self.lengths))
+
+    @property
+    def episode_ended(self) -> Array:
+        """Whether each segment ended its episode, ``[E]`` bool."""
+        return np.asarray(self.ends != End.CUT)
+
+    def after(self) -> Self:
+        """What followed each segment, as E segments of one step: where values are bootstrapped.
+
+        Its actions repeat the segments' last ones and its rewards are zero; neither was ever taken.
+        """
+        last = self.starts + self.lengths - 1
+        return type(self)(
+            observations=self.last_observations,
+            actions=self.actions[last],
+            rewards=np.zeros(self.n_segments),
+            lengths=np.ones(self.n_segments, np.int64),
+            last_observations=self.last_observations,
+            ends=np.full(self.n_segments, End.CUT, np.int8),
+            first_steps=self.first_steps + self.lengths,
+            memories=self.memories,
+        )
+
+    def segments(self) -> Iterator[slice]:
+        """The rows of each segment."""
+        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
+            yield slice(start, start + length)
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Self]) -> Self:
+        """The segments of all batches, in order.
+
+        Raises:
+            MismatchError: there is no batch.
+        """
+        if not batches:
+            msg = "Cannot concatenate EpisodeBatches: got none, expected at least one."
+            raise MismatchError(msg)
+        if len(batches) == 1:
+            return batches[0]
+        columns = {column.name: _joined([getattr(batch, column.name) for batch in batches]) for column in fields(cls)}
+        return cls(**columns)
+
+
+def _joined(values: list[Any]) -> Any:  # noqa: ANN401 - a column is an array or a mapping of arrays
+    if isinstance(values[0], Mapping):
+        return {key: np.concatenate([value[key] for value in values]) for key in values[0]}
+    return np.concatenate(values)

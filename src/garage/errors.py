@@ -1,0 +1,92 @@
+"""Every exception that garage raises on purpose.
+
+::
+
+    GarageError
+    ├── ArgumentError (also ValueError)     an argument is of the wrong kind or out of range
+    ├── OrderError (also RuntimeError)      a call came before the one that it needs
+    ├── MismatchError (also ValueError)     two things that must fit each other do not
+    ├── WorldError                          an environment cannot be made, or misbehaves
+    │   ├── UnknownWorldError                 nothing is registered under that id
+    │   ├── UnseededWorldError                it ignores the seed given to ``reset``
+    │   ├── NonFiniteError                    it returned NaN or infinity
+    │   └── WorldRaisedError                  it raised in the middle of a batch
+    ├── RecipeError                         objects cannot be pickled, or not be rebuilt
+    └── StorageError                        something is wrong with a run's directory
+        ├── NoSnapshotError                   the directory, or the epoch, is not there
+        ├── DamagedError                      bytes are not what was written
+        ├── FormatVersionError                written by another version of the format
+        ├── InUseError                        another process writes there
+        ├── WriteError                        the disk refused a write
+        └── NothingLeftError                  the run has already reached its epochs
+
+Each message says what happened and where, what was found, what was expected, and what to do next.
+"""
+
+
+class GarageError(Exception):
+    """Base of all errors of garage."""
+
+
+class ArgumentError(GarageError, ValueError):
+    """An argument is of the wrong kind or out of range."""
+
+
+class OrderError(GarageError, RuntimeError):
+    """A call came before the one that it needs, such as ``train`` before ``setup``."""
+
+
+class MismatchError(GarageError, ValueError):
+    """Two things that must fit each other do not, such as a policy and an environment."""
+
+
+class WorldError(GarageError):
+    """An environment cannot be made, or misbehaves."""
+
+
+class UnknownWorldError(WorldError):
+    """No environment is registered under the id."""
+
+
+class UnseededWorldError(WorldError):
+    """An environment ignores the seed given to ``reset``, so no run of it can be repeated."""
+
+
+class NonFiniteError(WorldError):
+    """An environment returned NaN or infinity as an observation or a reward."""
+
+
+class WorldRaisedError(WorldError):
+    """An environment raised in the middle of a batch; its exception is the cause of this one."""
+
+
+class RecipeError(GarageError):
+    """An experiment's objects cannot be pickled, or cannot be rebuilt from their recipe."""
+
+
+class StorageError(GarageError):
+    """Something is wrong with a run's directory."""
+
+
+class NoSnapshotError(StorageError):
+    """The directory holds no snapshot, or not the one that was asked for."""
+
+
+class DamagedError(StorageError):
+    """Stored bytes are missing or are not the ones that were written."""
+
+
+class FormatVersionError(StorageError):
+    """The run was written in a version of the format that this garage does not read."""
+
+
+class InUseError(StorageError):
+    """Another process is writing to the run's directory."""
+
+
+class WriteError(StorageError):
+    """The operating system refused a write; what was committed before is intact."""
+
+
+class NothingLeftError(StorageError):
+    """The run has already reached the number of epochs that was asked for."""
