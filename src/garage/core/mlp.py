@@ -46,14 +46,18 @@ class MLPShape:
             for name, (inputs, outputs) in zip(names, self._pairs, strict=True)
         )
 
-    def layers(self, theta: Array) -> Layers:
-        """Weights and biases of each layer, as views of the first `n_parameters` entries of ``theta``."""
-        layers, start = [], 0
+    def matrices(self, theta: Array) -> list[Array]:
+        """Each layer's weights and biases as one matrix ``[inputs + 1, outputs]``, a view of ``theta``."""
+        matrices, start = [], 0
         for inputs, outputs in self._pairs:
-            middle, stop = start + inputs * outputs, start + (inputs + 1) * outputs
-            layers.append((theta[start:middle].reshape(inputs, outputs), theta[middle:stop]))
+            stop = start + (inputs + 1) * outputs
+            matrices.append(theta[start:stop].reshape(inputs + 1, outputs))
             start = stop
-        return layers
+        return matrices
+
+    def layers(self, theta: Array) -> Layers:
+        """Weights ``[inputs, outputs]`` and biases ``[outputs]`` of each layer, as views of ``theta``."""
+        return [(matrix[:-1], matrix[-1]) for matrix in self.matrices(theta)]
 
     def draw(self, generator: np.random.Generator) -> Array:
         """First parameters, float64: Glorot-uniform weights, zero biases.

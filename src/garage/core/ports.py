@@ -5,7 +5,7 @@ Each has a contract suite in ``tests/contracts`` that every implementation runs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -170,8 +170,24 @@ class DifferentiablePolicy(Policy, Protocol):
         """The three questions about ``batch``; KL is measured from the present theta."""
         ...
 
-    def assign(self, theta: Array) -> None:
-        """Make ``theta`` (``[P]``) the policy's parameters."""
+    @property
+    def theta(self) -> Array:
+        """See `Policy.theta`; assigning it replaces all parameters."""
+        ...
+
+    @theta.setter
+    def theta(self, theta: Array) -> None: ...
+
+    def at(self, theta: Array) -> Self:
+        """A light copy with other parameters ``[P]``."""
+        ...
+
+    def state_dict(self) -> State:
+        """See `Stateful`."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """See `Stateful`."""
         ...
 
 

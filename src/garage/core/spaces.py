@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from garage.core.ports import Env, Policy
 from garage.core.types import Array
 from garage.errors import MismatchError
 
@@ -34,3 +35,19 @@ def flatten_rows(space: "spaces.Space[Any]", observations: Array, dtype: np.dtyp
         return rows
     rows = np.ascontiguousarray(observations, dtype)
     return rows if rows.ndim == 2 else rows.reshape(len(rows), -1)  # noqa: PLR2004 - already rows
+
+
+def check_fit(policy: Policy, env: Env) -> None:
+    """Check that a policy was built for the spaces of a world.
+
+    Raises:
+        MismatchError: it was not.
+    """
+    for name in ("observation_space", "action_space"):
+        built_for, has = getattr(policy.spec, name), getattr(env.spec, name)
+        if built_for != has:
+            msg = (
+                f"The policy `{policy.name}` does not fit the environment {env}: it was built for the {name} "
+                f"{built_for}, the environment has {has}. Build it with env_spec=env.spec of this environment."
+            )
+            raise MismatchError(msg)

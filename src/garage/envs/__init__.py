@@ -1,1 +1,5 @@
-"""TODO."""
+"""Worlds: the Env port answered by gymnasium, and by NumPy lanes of ours where they give the same bits faster."""
+
+from garage.envs.gym_env import GymEnv
+
+__all__ = ["GymEnv"]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The ports answered by NumPy."""

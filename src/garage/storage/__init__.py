@@ -1,1 +1,1 @@
-"""TODO."""
+"""Bytes that survive: packs, manifests, retention, verification. Knows nothing of reinforcement learning."""

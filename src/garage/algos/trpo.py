@@ -1,0 +1,190 @@
+"""Trust region policy optimization.
+
+Schulman, Levine, Moritz, Jordan and Abbeel 2015, "Trust region policy optimization"; advantages by
+Schulman et al. 2016, "High-dimensional continuous control using generalized advantage estimation".
+
+One epoch::
+
+    collect about batch_size steps with the policy pi
+    A_t <- generalised advantage estimates from the baseline            (2016, equation 16)
+    L(theta) <- -mean[ pi_theta(a|s) / pi(a|s) A_t ] - c mean entropy   (2015, equation 14)
+    x <- solve (F + damping I) x = -dL/dtheta by conjugate gradient     (2015, appendix C)
+    step <- sqrt(2 max_kl_step / x (F + damping I) x) x
+    theta <- theta + ratio^j step for the least j with L lower and KL <= max_kl_step
+    fit the baseline to the discounted returns
+
+Deviations from the paper: generalised advantages instead of Q-values, damping, and where a time limit
+cuts an episode the return is bootstrapped from the baseline.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+
+from garage.core import losses, returns, trust_region
+from garage.core.ports import Baseline, Collect, DifferentiablePolicy, Env, Evaluation, Policy
+from garage.core.recipe import Component
+from garage.core.spaces import check_fit
+from garage.core.state import take
+from garage.core.streams import Streams
+from garage.core.types import Array, EpisodeBatch, Metrics, State
+from garage.errors import ArgumentError
+
+logger = logging.getLogger(__name__)
+
+
+class TRPO(Component):
+    """Trust region policy optimization.
+
+    Args:
+        env: the world to learn; the policy must have been built for its spaces.
+        policy: what learns.
+        baseline: predicts returns, to lower the variance of the gradient.
+        discount: gamma, in [0, 1].
+        gae_lambda: lambda of the advantage estimates, in [0, 1].
+        center_adv: whether advantages are centred and scaled to unit variance.
+        max_kl_step: bound on the mean KL divergence of one step, nats.
+        entropy_weight: weight of the mean entropy in the loss, per nat.
+        cg_iterations: conjugate-gradient iterations, at most.
+        damping: added to the Fisher information's diagonal; 1e-5 leaves the step ill-conditioned.
+        backtrack_ratio: each trial step is so many times as long as the one before, in (0, 1).
+        max_backtracks: how often a step is shortened before the old parameters are kept.
+
+    Raises:
+        ArgumentError: an option is out of range.
+        MismatchError: the policy was built for other spaces than the environment's.
+    """
+
+    def __init__(  # noqa: PLR0913 - the options of the field, keyword-only
+        self,
+        *,
+        env: Env,
+        policy: DifferentiablePolicy,
+        baseline: Baseline,
+        discount: float = 0.99,
+        gae_lambda: float = 0.98,
+        center_adv: bool = True,
+        max_kl_step: float = 0.01,
+        entropy_weight: float = 0.0,
+        cg_iterations: int = 10,
+        damping: float = 0.01,
+        backtrack_ratio: float = 0.8,
+        max_backtracks: int = 15,
+    ) -> None:
+        for name, value, fits, expected in (
+            ("discount", discount, 0 <= discount <= 1, "within [0, 1]"),
+            ("gae_lambda", gae_lambda, 0 <= gae_lambda <= 1, "within [0, 1]"),
+            ("max_kl_step", max_kl_step, max_kl_step > 0, "above 0"),
+            ("entropy_weight", entropy_weight, entropy_weight >= 0, "at least 0"),
+            ("cg_iterations", cg_iterations, cg_iterations >= 1, "at least 1"),
+            ("damping", damping, damping >= 0, "at least 0"),
+            ("backtrack_ratio", backtrack_ratio, 0 < backtrack_ratio < 1, "within (0, 1)"),
+            ("max_backtracks", max_backtracks, max_backtracks >= 0, "at least 0"),
+        ):
+            if not fits:
+                msg = f"TRPO's {name} must be {expected}, got {value!r}."
+                raise ArgumentError(msg)
+        check_fit(policy, env)
+        self.policy, self.baseline = policy, baseline
+        self.discount, self.gae_lambda, self.center_adv = discount, gae_lambda, center_adv
+        self.max_kl_step, self.entropy_weight = max_kl_step, entropy_weight
+        self.cg_iterations, self.damping = cg_iterations, damping
+        self.backtrack_ratio, self.max_backtracks = backtrack_ratio, max_backtracks
+
+    def initialise(self, streams: Streams) -> None:
+        """Draw the policy's first parameters, unless it has some already."""
+        if self.policy.initialised:
+            logger.info("The policy `%s` has parameters already; they are kept", self.policy.name)
+        else:
+            self.policy.initialise(streams.generator("policy"))
+
+    def policies(self) -> Mapping[str, Policy]:
+        """The one policy."""
+        return {"policy": self.policy}
+
+    def epoch(self, collect: Collect, streams: Streams) -> Metrics:  # noqa: ARG002 - TRPO itself draws nothing
+        """One epoch, as in the pseudo-code above."""
+        batch = collect(self.policy)
+        v_t = self.baseline.predict(batch)
+        v_last = returns.bootstrap_values(batch, self.baseline.predict(batch.after()))
+        advantages = returns.advantages(
+            batch, v_t, v_last, discount=self.discount, gae_lambda=self.gae_lambda, centre=self.center_adv
+        )
+        metrics = self._improve(batch, advantages)
+        logger.info("Fitting baseline...")
+        g_t = returns.discounted_sums(batch.rewards, batch.lengths, self.discount, v_last)
+        fitted = self.baseline.fit(batch, g_t)
+        return metrics | {f"{self.baseline.name}/{name}": value for name, value in fitted.items()}
+
+    def state_dict(self) -> State:
+        """The policy's and the baseline's."""
+        return {"policy": self.policy.state_dict(), "baseline": self.baseline.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take both back."""
+        self.policy.load_state_dict(take(state, "policy", "TRPO"))
+        self.baseline.load_state_dict(take(state, "baseline", "TRPO"))
+
+    def _improve(self, batch: EpisodeBatch, advantages: Array) -> Metrics:
+        logger.info("Optimizing policy...")
+        objective, theta = self.policy.objective(batch), self.policy.theta
+        old_log_likelihoods = objective.evaluate(theta).log_likelihoods
+
+        def judge(candidate: Array) -> tuple[float, Evaluation, Array]:
+            """Loss and evaluation of any parameters, and the weights of their descent direction."""
+            evaluation = objective.evaluate(candidate)
+            value, weights = losses.surrogate(evaluation.log_likelihoods, old_log_likelihoods, advantages)
+            return value - self.entropy_weight * evaluation.entropy, evaluation, weights
+
+        logger.info("Computing loss before")
+        loss_before, before, weights = judge(theta)
+        logger.info("Computing KL before")
+        logger.info("Optimizing")
+        logger.info(
+            "Start CG optimization: #parameters: %d, #inputs: %d, #subsample_inputs: %d",
+            len(theta), batch.n_segments, batch.n_segments,
+        )  # fmt: skip
+        logger.info("computing loss before")
+        logger.info("computing gradient")
+        descent = objective.score(theta, weights, self.entropy_weight)
+        logger.info("gradient computed")
+
+        def damped_product(vector: Array) -> Array:
+            return objective.fisher_product(theta, vector) + self.damping * vector
+
+        logger.info("computing descent direction")
+        direction = trust_region.conjugate_gradient(damped_product, descent, n_iterations=self.cg_iterations)
+        longest = trust_region.scaled_to_trust_region(direction, damped_product, self.max_kl_step)
+        logger.info("descent direction computed")
+
+        def loss_and_kl(candidate: Array) -> tuple[float, float]:
+            loss, evaluation, _ = judge(candidate)
+            return loss, evaluation.kl
+
+        step = trust_region.backtrack(
+            theta,
+            longest,
+            loss_and_kl,
+            loss_before=loss_before,
+            max_kl=self.max_kl_step,
+            backtrack_ratio=self.backtrack_ratio,
+            max_backtracks=self.max_backtracks,
+        )
+        logger.info("backtrack iters: %d", step.n_backtracks)
+        if step.outcome is not trust_region.Outcome.ACCEPTED:
+            logger.warning("TRPO took no step: %s", step.outcome.value)
+        logger.info("optimization finished")
+        self.policy.theta = step.theta
+        logger.info("Computing KL after")
+        logger.info("Computing loss after")
+        loss_after, after, _ = judge(step.theta)
+        metrics = {
+            "LossBefore": loss_before,
+            "LossAfter": loss_after,
+            "dLoss": loss_before - loss_after,
+            "KLBefore": before.kl,
+            "KL": after.kl,
+            "Entropy": after.entropy,
+            "Perplexity": math.exp(after.entropy),
+        }
+        return {f"{self.policy.name}/{name}": value for name, value in metrics.items()}

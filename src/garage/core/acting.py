@@ -1,0 +1,37 @@
+"""How action distributions act: noise drawn beforehand, actions a deterministic function of it.
+
+Every framework's policies act through these, so the same outputs and noise give the same actions everywhere.
+"""
+
+import numpy as np
+
+from garage.core.streams import uniforms
+from garage.core.types import Array
+
+_SMALLEST = 2.0**-54
+
+
+def categorical_noise(generator: np.random.Generator, n_steps: int, n_actions: int) -> Array:
+    """Gumbel noise ``[n_steps, n_actions]``, float64.
+
+    The largest of logits plus Gumbel noise is distributed as their softmax: Gumbel 1954, "Statistical
+    theory of extreme values and some practical applications"; Maddison et al. 2014, "A* sampling".
+    """
+    u = uniforms(generator, n_steps * n_actions).reshape(n_steps, n_actions)
+    # A uniform may be exactly 0, whose logarithm is not finite; half a step above it is as good a draw.
+    return -np.log(-np.log(np.maximum(u, _SMALLEST)))
+
+
+def categorical_act(logits: Array, noise: Array | None) -> Array:
+    """Action indices ``[n]`` int64 for logits ``[n, n_actions]``; the most likely ones without noise."""
+    return np.asarray((logits if noise is None else logits + noise).argmax(axis=1))
+
+
+def gaussian_noise(generator: np.random.Generator, n_steps: int, n_dimensions: int) -> Array:
+    """Standard normal noise ``[n_steps, n_dimensions]``, float64."""
+    return generator.standard_normal((n_steps, n_dimensions))
+
+
+def gaussian_act(means: Array, stds: Array, noise: Array | None) -> Array:
+    """Actions ``[n, n_dimensions]``; the means ``[n, n_dimensions]`` without noise. Stds are ``[n_dimensions]``."""
+    return means if noise is None else means + stds * noise

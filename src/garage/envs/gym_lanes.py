@@ -1,0 +1,122 @@
+"""Lanes that are separate gymnasium environments, stepped one after another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from garage.core.types import Array, Transition
+from garage.envs.rehearsal import numeric_scalar
+from garage.errors import MismatchError
+
+
+class GymLanes:
+    """One gymnasium environment a lane; see `garage.core.ports.Lanes`.
+
+    What an environment raises is passed on as it is.
+
+    Args:
+        name: the world's name, for messages.
+        envs: the environments, lane by lane.
+        info_keys: entries of gymnasium's ``info`` that become `Transition.infos`, each ``[k]`` float64; NaN where
+            an entry is missing or no number.
+        step_limit: steps after which an episode is truncated here, because no environment does it; or None.
+        owned: whether `close` closes the environments.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        envs: Sequence[gymnasium.Env[Any, Any]],
+        *,
+        info_keys: Sequence[str],
+        step_limit: int | None,
+        owned: bool,
+    ) -> None:
+        self._name = name
+        self._envs = tuple(envs)
+        self._observation_space = envs[0].observation_space
+        self._action_space = envs[0].action_space
+        self._info_keys = tuple(info_keys)
+        self._step_limit = step_limit
+        self._owned = owned
+        self._elapsed = [0] * len(self._envs)
+
+    @property
+    def n(self) -> int:
+        """Number of lanes."""
+        return len(self._envs)
+
+    def reset(self, lanes: Array, seeds: Sequence[int]) -> Array:
+        """See `garage.core.ports.Lanes`; observations in the dtype of the observation space.
+
+        Raises:
+            MismatchError: an observation has another shape than the observation space.
+        """
+        observations = self._blank(len(lanes))
+        for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
+            observation, _ = self._envs[lane].reset(seed=int(seed))
+            self._elapsed[lane] = 0
+            observations[row] = self._fitting(observation, "reset")
+        return observations
+
+    def step(self, lanes: Array, actions: Array) -> Transition:
+        """See `garage.core.ports.Lanes`.
+
+        Args:
+            lanes: ``[k]`` int, ascending.
+            actions: ``[k, ...]``; clipped to the bounds of a Box, and counted from 0 for a Discrete space, whatever
+                its ``start``.
+
+        Raises:
+            MismatchError: an observation has another shape than the observation space.
+        """
+        n_stepped = len(lanes)
+        observations = self._blank(n_stepped)
+        rewards = np.empty(n_stepped)
+        terminated = np.empty(n_stepped, np.bool_)
+        truncated = np.empty(n_stepped, np.bool_)
+        infos = {key: np.full(n_stepped, np.nan) for key in self._info_keys}
+        legal = legal_actions(self._action_space, actions)
+        for row, lane in enumerate(lanes.tolist()):
+            step = self._envs[lane].step(legal[row])
+            observation, rewards[row], terminated[row], truncated[row], info = step
+            observations[row] = self._fitting(observation, "step")
+            self._elapsed[lane] += 1
+            if self._step_limit is not None and self._elapsed[lane] >= self._step_limit:
+                truncated[row] = True
+            for key in self._info_keys:
+                if key in info and numeric_scalar(info[key]):
+                    infos[key][row] = info[key]
+        return Transition(observations, rewards, terminated, truncated, infos)
+
+    def close(self) -> None:
+        """Close the environments that were made for these lanes."""
+        if self._owned:
+            for env in self._envs:
+                env.close()
+
+    def _blank(self, n: int) -> Array:
+        shape = self._observation_space.shape
+        return np.empty((n, *(shape or ())), self._observation_space.dtype)
+
+    def _fitting(self, observation: object, call: str) -> Array:
+        array = np.asarray(observation)
+        if array.shape != self._observation_space.shape:
+            msg = (
+                f"`{call}` of {self._name} returned an observation of shape {array.shape}, but its observation space "
+                f"{self._observation_space} says {self._observation_space.shape}. Correct one of them."
+            )
+            raise MismatchError(msg)
+        return array
+
+
+def legal_actions(space: "spaces.Space[Any]", actions: Array) -> Array:
+    """Actions ``[k, ...]`` as the space has them: inside a Box, from ``start`` on if Discrete, in its dtype."""
+    if isinstance(space, spaces.Box):
+        return np.asarray(np.clip(actions, space.low, space.high).astype(space.dtype))
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return np.asarray(actions + space.start).astype(space.dtype)
+    return np.asarray(actions).astype(space.dtype)

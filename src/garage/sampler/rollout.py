@@ -1,0 +1,237 @@
+"""How a group runs: start rule, noise, acting at full width, and the segments that come of it."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from garage.core.ports import Group, GroupResult, Lanes
+from garage.core.types import Array, End, EpisodeBatch, Infos, Transition
+from garage.errors import GarageError, NonFiniteError, WorldRaisedError
+
+NOISE_BLOCK_STEPS = 256
+"""Noise is drawn in blocks of so many steps, each with an address of its own; a constant of the format."""
+
+
+def run_group(group: Group, lanes: Lanes) -> GroupResult:
+    """Run whole episodes until the group's quota is met.
+
+    Free lanes start an episode, in lane order, while ``steps taken + episodes in flight * mean_length`` is below
+    ``n_steps``; episodes that started are finished. The policy always acts at the full width of the lanes, idle
+    ones included: a row's last bits depend on how many rows are multiplied with it.
+
+    Raises:
+        NonFiniteError: an observation or a reward is NaN or infinite.
+        WorldRaisedError: the environment raised.
+    """
+    rollout = _Rollout(group, lanes)
+    clock, seconds = time.perf_counter, {"env": 0.0, "policy": 0.0, "process": 0.0}
+    rollout.start(range(lanes.n))
+    before = clock()
+    while rollout.active.size:
+        noise = rollout.noise_of_step()
+        prepared = clock()
+        actions, memory, agent_infos = group.policy.act(rollout.observations, rollout.memory, noise)
+        acted = clock()
+        transition = rollout.step(actions)
+        stepped = clock()
+        rollout.take(actions, memory, agent_infos, transition)
+        after = clock()
+        seconds["env"] += stepped - acted
+        seconds["policy"] += acted - prepared
+        seconds["process"] += prepared - before + after - stepped
+        before = after
+    batch = rollout.batch()
+    seconds["process"] += clock() - before
+    return GroupResult(batch, {}, seconds)
+
+
+class _Segment(NamedTuple):
+    """One episode that ended."""
+
+    lane: int
+    started_at: int
+    length: int
+    end: End
+    last_observation: Array
+
+
+class _Rollout:
+    """The lanes of one group while it runs. State is ``[n_lanes, ...]``; logs have one such entry a step."""
+
+    def __init__(self, group: Group, lanes: Lanes) -> None:
+        self.group, self.lanes = group, lanes
+        space = group.env.spec.observation_space
+        self.observations: Array = np.zeros((lanes.n, *(space.shape or ())), space.dtype)
+        self.memory = group.policy.initial_memory(lanes.n)
+        self.active: Array = np.arange(0)
+        self._all = np.arange(lanes.n)
+        self._now = self._n_started = self._n_steps = 0
+        self._episodes: dict[int, int] = {}
+        self._started_at = np.zeros(lanes.n, np.int64)
+        self._noise: Array | None = None
+        self._refills: dict[int, list[int]] = {}
+        self._segments: dict[int, _Segment] = {}
+        self._memories: list[Array] = []
+        self._log: dict[str, list[Array]] = {"observations": [], "actions": [], "rewards": []}
+        self._env_infos: dict[str, list[Array]] = {}
+        self._agent_infos: dict[str, list[Array]] = {}
+
+    def start(self, free: range | list[int]) -> None:
+        """Start an episode in each free lane, in lane order, as long as the quota is open."""
+        starting = []
+        for lane in free:
+            if not self._quota_is_open():
+                break
+            self._episodes[lane] = self._n_started
+            self._started_at[lane] = self._now
+            self._draw_noise(lane, 0)
+            self._n_started += 1
+            starting.append(lane)
+        if not starting:
+            return
+        seeds = [self.group.streams.world_seed(self._episodes[lane]) for lane in starting]
+        try:
+            observations = self.lanes.reset(np.array(starting), seeds)
+        except GarageError:
+            raise
+        except Exception as error:
+            raise WorldRaisedError(self._raised_at(f"reset with the seeds {seeds}")) from error
+        self.observations[starting] = observations
+        fresh = self.group.policy.initial_memory(len(starting))
+        self._memories.extend(fresh)
+        if fresh.size:
+            self.memory[starting] = fresh
+        self.active = np.array(sorted(self._episodes))
+
+    def noise_of_step(self) -> Array:
+        """This step's noise ``[n_lanes, K]``; idle lanes get what was left in theirs."""
+        for lane in self._refills.pop(self._now, ()):
+            self._draw_noise(lane, (self._now - int(self._started_at[lane])) // NOISE_BLOCK_STEPS)
+        if self._noise is None:  # only without lanes
+            return np.zeros((0, 0))
+        return np.asarray(self._noise[self._all, (self._now - self._started_at) % NOISE_BLOCK_STEPS])
+
+    def step(self, actions: Array) -> Transition:
+        """Step the active lanes."""
+        try:
+            return self.lanes.step(self.active, actions if self._is_full else actions[self.active])
+        except GarageError:
+            raise
+        except Exception as error:
+            raise WorldRaisedError(self._raised_at(f"step {self._now} of its lanes")) from error
+
+    def take(self, actions: Array, memory: Array, agent_infos: Infos, transition: Transition) -> None:
+        """Log what happened, finish the episodes that ended, start others in their lanes."""
+        self._log["observations"].append(self.observations)
+        self._log["actions"].append(actions)
+        self._log["rewards"].append(self._widened(transition.rewards))
+        for key, values in agent_infos.items():
+            self._agent_infos.setdefault(key, []).append(values)
+        for key, values in transition.infos.items():
+            self._env_infos.setdefault(key, []).append(self._widened(values))
+        if self._is_full:
+            self.observations = transition.observations
+        else:
+            self.observations = self.observations.copy()
+            self.observations[self.active] = transition.observations
+        self.memory = memory
+        self._n_steps += self.active.size
+        self._now += 1
+        ended = transition.terminated | transition.truncated
+        if ended.any():
+            self._finish(np.flatnonzero(ended), transition)
+
+    def batch(self) -> EpisodeBatch:
+        """The segments in the order in which they started.
+
+        Raises:
+            NonFiniteError: an observation or a reward is NaN or infinite.
+        """
+        segments = [self._segments[episode] for episode in range(self._n_started)]
+        lengths = np.array([segment.length for segment in segments])
+        first = np.array([segment.started_at * self.lanes.n + segment.lane for segment in segments])
+        offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = np.repeat(first, lengths) + offsets * self.lanes.n
+
+        def gathered(log: list[Array]) -> Array:
+            return np.asarray(np.concatenate(log)[rows])
+
+        batch = EpisodeBatch(
+            **{name: gathered(log) for name, log in self._log.items()},
+            lengths=lengths,
+            last_observations=np.array([segment.last_observation for segment in segments]),
+            ends=np.array([segment.end for segment in segments], np.int8),
+            first_steps=np.zeros(len(segments), np.int64),
+            memories=np.array(self._memories),
+            env_infos={key: gathered(log) for key, log in self._env_infos.items()},
+            agent_infos={key: gathered(log) for key, log in self._agent_infos.items()},
+        )
+        self._check_finite(batch)
+        return batch
+
+    @property
+    def _is_full(self) -> bool:
+        return self.active.size == self.lanes.n
+
+    def _quota_is_open(self) -> bool:
+        if self.group.n_steps is None:
+            return self.group.n_episodes is not None and self._n_started < self.group.n_episodes
+        return self._n_steps + len(self._episodes) * self.group.mean_length < self.group.n_steps
+
+    def _draw_noise(self, lane: int, block: int) -> None:
+        generator = self.group.streams.generator(self._episodes[lane], block)
+        noise = self.group.policy.draw_noise(generator, NOISE_BLOCK_STEPS)
+        if self._noise is None:
+            self._noise = np.zeros((self.lanes.n, *noise.shape), noise.dtype)
+        self._noise[lane] = noise
+        self._refills.setdefault(int(self._started_at[lane]) + (block + 1) * NOISE_BLOCK_STEPS, []).append(lane)
+
+    def _finish(self, ended: Array, transition: Transition) -> None:
+        free = self.active[ended].tolist()
+        for row, lane in zip(ended.tolist(), free, strict=True):
+            end = End.TERMINATED if transition.terminated[row] else End.TRUNCATED
+            started_at = int(self._started_at[lane])
+            self._segments[self._episodes.pop(lane)] = _Segment(
+                lane, started_at, self._now - started_at, end, self.observations[lane].copy()
+            )
+            refill = self._now + -(self._now - started_at) % NOISE_BLOCK_STEPS
+            self._refills[refill].remove(lane)
+        self.active = np.array(sorted(self._episodes), np.int64)
+        self.start(free)
+
+    def _widened(self, values: Array) -> Array:
+        """Values of the active lanes at full width; idle lanes get zeros."""
+        if self._is_full:
+            return values
+        full = np.zeros((self.lanes.n, *values.shape[1:]), values.dtype)
+        full[self.active] = values
+        return full
+
+    def _raised_at(self, where: str) -> str:
+        broken = self.active.size and not np.isfinite(self.observations[self.active]).all()
+        cause = "it had returned NaN or infinity as an observation before" if broken else "its own error is above"
+        return (
+            f"The environment {self.group.env} raised at {where}: {cause}. Nothing of this batch is used and every "
+            "snapshot is intact: mend the environment and continue the run."
+        )
+
+    def _check_finite(self, batch: EpisodeBatch) -> None:
+        """Every number that came from the world must be finite; the error names the episode by its seed."""
+        last_rows = batch.starts + batch.lengths - 1
+        for name, values, rows, later in (
+            ("observation", batch.observations, np.arange(batch.n_steps), 0),
+            ("observation", batch.last_observations, last_rows, 1),
+            ("reward", batch.rewards, np.arange(batch.n_steps), 0),
+        ):
+            if values.dtype.kind != "f" or np.isfinite(values).all():
+                continue
+            index = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
+            episode = int(np.searchsorted(batch.starts, rows[index], side="right")) - 1
+            msg = (
+                f"The environment {self.group.env} returned {values[index]!r} as {name} at step "
+                f"{int(batch.steps[rows[index]]) + later} of the episode with the seed "
+                f"{self.group.streams.world_seed(episode)}; expected finite numbers. Nothing of this batch is used and "
+                "every snapshot is intact. Start that episode by env.reset(seed=...) to see it again."
+            )
+            raise NonFiniteError(msg)

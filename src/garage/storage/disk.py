@@ -1,0 +1,130 @@
+"""The few things that storage asks of a file system.
+
+Everything that is written goes through a `Disk`, so tests can stop, tear or slow down each operation.
+A file that is not finished has a name that no reader looks for: it begins with ``.unfinished-``.
+"""
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from garage.errors import WriteError
+
+UNFINISHED = ".unfinished-"
+
+
+class Disk:
+    """Whole files that appear at once, and logs that only grow."""
+
+    def write_whole(self, path: Path, parts: Iterable[bytes | memoryview]) -> None:
+        """Make ``path`` hold ``parts``, synced, or leave it as it was.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex(8)}")
+        try:
+            self.make_folder(path.parent)
+            with unfinished.open("xb") as file:
+                for part in parts:
+                    self.write(file, part)
+                self.sync(file)
+            self.rename(unfinished, path)
+            self.sync_folder(path.parent)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise WriteError(_refused(path, error)) from error
+
+    def append(self, path: Path, data: bytes, *, sync: bool) -> None:
+        """Add ``data`` to the end of ``path``; after a failure the file has its old length again.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            with path.open("ab", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                try:
+                    self.write(file, data)
+                    if sync:
+                        self.sync(file)
+                except OSError:
+                    file.truncate(size)
+                    raise
+        except OSError as error:
+            raise WriteError(_refused(path, error)) from error
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut ``path`` to its first ``size`` bytes, synced.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            with path.open("rb+") as file:
+                self.cut(file, size)
+                self.sync(file)
+        except OSError as error:
+            raise WriteError(_refused(path, error)) from error
+
+    def move(self, path: Path, target: Path) -> None:
+        """Give ``path`` another name, synced.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            self.make_folder(target.parent)
+            self.rename(path, target)
+            self.sync_folder(target.parent)
+            self.sync_folder(path.parent)
+        except OSError as error:
+            raise WriteError(_refused(path, error)) from error
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder and those above it; their names are synced."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        self.sync_folder(path.parent)
+
+    def write(self, file: IO[bytes], data: bytes | memoryview) -> None:
+        """Write all of ``data``."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+
+    def sync(self, file: IO[bytes]) -> None:
+        """Wait until the device has the file's content."""
+        file.flush()
+        os.fsync(file.fileno())
+
+    def sync_folder(self, path: Path) -> None:
+        """Wait until the device has the folder's names."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Replace ``target`` by ``path`` at once."""
+        path.replace(target)
+
+    def cut(self, file: IO[bytes], size: int) -> None:
+        """Cut an open file."""
+        file.truncate(size)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; one that is not there is as good."""
+        path.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> str:
+    return (
+        f"Cannot write {path}: {error.strerror or error}. What was committed before is intact. "
+        "Free or mend the disk, then continue the run from its newest snapshot."
+    )

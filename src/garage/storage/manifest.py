@@ -1,0 +1,147 @@
+"""A snapshot's manifest: readable JSON that names every leaf and where its bytes lie.
+
+See ``docs/storage-format.md``. A manifest carries a checksum of itself: BLAKE3 over the file with the
+checksum's 64 digits replaced by zeros.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+
+from garage.errors import DamagedError, FormatVersionError
+
+FORMAT = 1
+_NO_CHECKSUM = "0" * 64
+_FIELD = b'"checksum": "'
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Where the bytes of one chunk lie."""
+
+    hash: str
+    """BLAKE3 of the uncompressed bytes, in hex; the chunk's name."""
+    pack: str
+    """Name of the pack, in hex."""
+    offset: int
+    """In the pack, bytes."""
+    stored: int
+    """Bytes in the pack."""
+    raw: int
+    """Bytes when uncompressed."""
+    codec: str
+    """``raw`` or ``zstd``."""
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a leaf: ``[index into chunks, offset in the uncompressed chunk, bytes]``."""
+
+    chunk: int
+    offset: int
+    size: int
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """One leaf of the state tree, or one opaque part."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    hash: str
+    """BLAKE3 of its bytes, little-endian and in C order."""
+    pieces: tuple[Piece, ...]
+
+
+class Log(msgspec.Struct, frozen=True):
+    """How much of metrics.jsonl belongs to the snapshot."""
+
+    bytes: int
+    rows: int
+    hash: str
+
+
+class Parent(msgspec.Struct, frozen=True):
+    """The snapshot that a run went on from."""
+
+    run: str
+    epoch: int
+    digest: str
+    path: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One snapshot."""
+
+    format: int = FORMAT
+    hash: str = "blake3"
+    run: str
+    name: str
+    parent: Parent | None
+    epoch: int
+    digest: str
+    written_at: str
+    train_args: dict[str, Any]
+    stats: dict[str, Any]
+    metrics: dict[str, Any]
+    fingerprint: dict[str, Any]
+    recipe: str | None
+    recipe_problem: str | None
+    log: Log
+    leaves: tuple[Leaf, ...]
+    opaque: tuple[Leaf, ...]
+    chunks: tuple[Chunk, ...]
+    signature: str | None = None
+    checksum: str = _NO_CHECKSUM
+
+    def packs(self) -> set[str]:
+        """Names of the packs that it needs."""
+        return {chunk.pack for chunk in self.chunks}
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def encode(manifest: Manifest) -> bytes:
+    """As the bytes of a file, with its checksum."""
+    text = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(manifest, checksum=_NO_CHECKSUM)), indent=1)
+    start = text.rindex(_FIELD) + len(_FIELD)
+    return text[:start] + blake3(text).hexdigest().encode() + text[start + 64 :]
+
+
+def read(path: Path) -> Manifest:
+    """The manifest at ``path``.
+
+    Raises:
+        DamagedError: it cannot be read, or is not what was written.
+        FormatVersionError: it is whole, but of another format version.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        msg = f"Cannot read the manifest {path}: {error.strerror}."
+        raise DamagedError(msg) from error
+    return decode(data, str(path))
+
+
+def decode(data: bytes, where: str) -> Manifest:
+    """The inverse of `encode`; ``where`` is for messages."""
+    start = data.rfind(_FIELD) + len(_FIELD)
+    checksum = data[start : start + 64]
+    zeroed = data[:start] + _NO_CHECKSUM.encode() + data[start + 64 :]
+    if blake3(zeroed).hexdigest().encode() != checksum:
+        msg = f"The manifest {where} is damaged: its checksum does not match its {len(data)} bytes."
+        raise DamagedError(msg)
+    try:
+        version = msgspec.json.decode(data, type=_Version).format
+        if version == FORMAT:
+            return msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as error:
+        msg = f"The manifest {where} is damaged: {error}."
+        raise DamagedError(msg) from error
+    msg = (
+        f"{where} has format version {version}; this garage reads version {FORMAT}. "
+        "Use the garage that wrote it, or one that is newer."
+    )
+    raise FormatVersionError(msg)

@@ -1,0 +1,184 @@
+"""A run's directory: which file lies where, who the run is, and what happened to it."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from garage.errors import DamagedError, FormatVersionError, NoSnapshotError
+from garage.storage.disk import Disk
+from garage.storage.manifest import FORMAT, Parent
+
+
+class RunInfo(msgspec.Struct, kw_only=True, frozen=True):
+    """Who a run is."""
+
+    format: int = FORMAT
+    id: str
+    name: str
+    created_at: str
+    target: str | None
+    """The experiment function as ``module:function``, or None for a trainer without one."""
+    arguments: dict[str, Any]
+    """Of the experiment function, as JSON."""
+    seed: int | None
+    x_axis: str = "TotalEnvSteps"
+    parent: Parent | None = None
+
+
+class RunDirectory:
+    """The files of one run.
+
+    Args:
+        path: the directory; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def info_path(self) -> Path:
+        """Who the run is."""
+        return self.path / "run.json"
+
+    @property
+    def provenance_path(self) -> Path:
+        """What it was started with."""
+        return self.path / "provenance.json"
+
+    @property
+    def events_path(self) -> Path:
+        """What happened to it."""
+        return self.path / "events.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Its metrics, one object an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def table_path(self) -> Path:
+        """The same numbers for people and other tools."""
+        return self.path / "progress.csv"
+
+    @property
+    def debug_log_path(self) -> Path:
+        """What the console said."""
+        return self.path / "debug.log"
+
+    @property
+    def lock_path(self) -> Path:
+        """Who writes here."""
+        return self.path / "lock"
+
+    @property
+    def snapshots_path(self) -> Path:
+        """The manifests."""
+        return self.path / "snapshots"
+
+    @property
+    def packs_path(self) -> Path:
+        """The chunks."""
+        return self.path / "packs"
+
+    def pack_path(self, name: str) -> Path:
+        """Where the pack of that name lies."""
+        return self.packs_path / name[:2] / name[2:]
+
+    def manifest_path(self, epoch: int) -> Path:
+        """Where the manifest of that epoch lies."""
+        return self.snapshots_path / f"{epoch:06d}.json"
+
+    def recipe_paths(self, recipe_hash: str) -> tuple[Path, Path]:
+        """Where a recipe may lie: the run's first one, or a later one."""
+        return self.path / "recipe", self.path / f"recipe-{recipe_hash[:16]}"
+
+    def manifest_epochs(self) -> list[int]:
+        """Epochs that have a manifest, ascending; whether it verifies is not looked at."""
+        if not self.snapshots_path.is_dir():
+            return []
+        names = (entry.name for entry in os.scandir(self.snapshots_path))
+        stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
+
+    def info(self) -> RunInfo:
+        """Who the run is.
+
+        Raises:
+            NoSnapshotError: there is no run here.
+            DamagedError: run.json cannot be read.
+            FormatVersionError: it is of another format version.
+        """
+        try:
+            data = self.info_path.read_bytes()
+        except FileNotFoundError:
+            msg = f"There is no run in {self.path}: it has no run.json. `garage ls` lists the runs below a directory."
+            raise NoSnapshotError(msg) from None
+        try:
+            raw = msgspec.json.decode(data)
+            if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] != FORMAT:
+                msg = (
+                    f"{self.info_path} has format version {raw['format']}; this garage reads version {FORMAT}. "
+                    "Use the garage that wrote it, or one that is newer."
+                )
+                raise FormatVersionError(msg)
+            return msgspec.convert(raw, RunInfo)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            msg = f"{self.info_path} is damaged: {error}."
+            raise DamagedError(msg) from error
+
+    def write_info(self, info: RunInfo, disk: Disk) -> None:
+        """Say who the run is."""
+        disk.write_whole(self.info_path, [pretty(info)])
+
+    def add_event(self, event: str, details: Mapping[str, object], disk: Disk, *, sync: bool = False) -> None:
+        """Append one event."""
+        line = msgspec.json.encode({"event": event, "at": now(), **details}) + b"\n"
+        disk.append(self.events_path, line, sync=sync)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """All events; a last line that is torn is no event."""
+        yield from whole_lines(self.events_path)
+
+    def abandoned(self) -> set[str]:
+        """Checksums of the manifests that a rewind abandoned."""
+        return {
+            checksum
+            for event in self.events()
+            if event.get("event") == "rewind"
+            for checksum in event.get("abandoned", {}).values()
+        }
+
+
+def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file; a last line without newline is no line.
+
+    Raises:
+        DamagedError: a whole line is not a JSON object.
+    """
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            msg = f"{path} is damaged in line {number}: {error}."
+            raise DamagedError(msg) from error
+        if not isinstance(row, dict):
+            msg = f"{path} is damaged in line {number}: expected a JSON object, got {type(row).__name__}."
+            raise DamagedError(msg)
+        yield row
+
+
+def now() -> str:
+    """The time, UTC, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def pretty(value: object) -> bytes:
+    """Readable JSON."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

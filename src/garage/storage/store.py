@@ -1,0 +1,221 @@
+"""Reading snapshots: the newest one that verifies is the truth."""
+
+import contextlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from garage.core import state as state_trees
+from garage.core.types import State
+from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageError
+from garage.storage import manifest as manifests
+from garage.storage.manifest import Manifest
+from garage.storage.packs import ChunkReader
+from garage.storage.run_directory import RunDirectory, whole_lines
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """A snapshot as it was read, every byte checked.
+
+    Attributes:
+        manifest: what it says of itself.
+        state: the state tree.
+        opaque: pickles by path, of objects that have no state of their own.
+        recipe: what rebuilds the objects, or None.
+        problems: why newer snapshots were passed over, one line each.
+    """
+
+    manifest: Manifest
+    state: State
+    opaque: dict[str, bytes]
+    recipe: bytes | None
+    problems: tuple[str, ...]
+
+
+class SnapshotStore:
+    """The snapshots of one run. Reading changes nothing on the disk.
+
+    Args:
+        path: the run's directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.directory = RunDirectory(path)
+
+    def epochs(self) -> list[int]:
+        """Epochs that have a manifest which is whole and not abandoned, ascending."""
+        return [manifest.epoch for manifest in self.manifests()[0]]
+
+    def manifests(self) -> tuple[list[Manifest], list[str]]:
+        """The manifests that are whole and not abandoned, ascending, and a line for each that is damaged.
+
+        Raises:
+            FormatVersionError: one is of another format version.
+        """
+        abandoned = self._abandoned()
+        whole, problems = [], []
+        for epoch in self.directory.manifest_epochs():
+            try:
+                manifest = manifests.read(self.directory.manifest_path(epoch))
+            except DamagedError as error:
+                problems.append(str(error))
+                continue
+            if manifest.epoch != epoch:
+                problems.append(f"The manifest {self.directory.manifest_path(epoch)} is of epoch {manifest.epoch}.")
+            elif manifest.checksum not in abandoned:
+                whole.append(manifest)
+        return whole, problems
+
+    def read(self, which: int | str = "last") -> StoredSnapshot:
+        """The snapshot of an epoch, or the ``"first"``, ``"last"`` or ``"best"`` one that verifies.
+
+        Raises:
+            NoSnapshotError: there is none, or not that one.
+            DamagedError: there is, but none of those asked for verifies.
+            FormatVersionError: it is of another format version.
+        """
+        whole, problems = self._found()
+        for manifest in self._chosen(whole, which):
+            try:
+                return self._load(manifest, tuple(problems))
+            except StorageError as error:
+                problems.append(f"Epoch {manifest.epoch}: {error}")
+        reasons = "\n  ".join(problems)
+        msg = (
+            f"No snapshot of {self.directory.path} verifies (asked for: {which}):\n  {reasons}\n"
+            f"`garage verify {self.directory.path}` lists what is damaged; a copy of the directory may be whole."
+        )
+        raise DamagedError(msg)
+
+    def verify(self) -> list[str]:
+        """Everything that is damaged or missing, one line each, by leaf path; empty if all is well."""
+        try:
+            whole, problems = self.manifests()
+        except StorageError as error:
+            return [str(error)]
+        with_log = _prefix_hashes(self.directory.metrics_path, {manifest.log.bytes for manifest in whole})
+        for manifest in whole:
+            reader = ChunkReader(self.directory, manifest.chunks)
+            for leaf in (*manifest.leaves, *manifest.opaque):
+                try:
+                    data = reader.leaf(leaf)
+                    if leaf in manifest.leaves:
+                        state_trees.decode(leaf.path, leaf.dtype, leaf.shape, data)
+                except (DamagedError, MismatchError) as error:
+                    problems.append(f"epoch {manifest.epoch}: {error}")
+            try:
+                self._recipe(manifest)
+            except DamagedError as error:
+                problems.append(f"epoch {manifest.epoch}: {error}")
+            if with_log.get(manifest.log.bytes) != manifest.log.hash:
+                problems.append(
+                    f"epoch {manifest.epoch}: {self.directory.metrics_path} differs from the rows it was saved with"
+                )
+        try:
+            self.directory.info()
+            self.directory.abandoned()
+        except StorageError as error:
+            problems.append(str(error))
+        return problems
+
+    def _found(self) -> tuple[list[Manifest], list[str]]:
+        path = self.directory.path
+        if not path.is_dir():
+            msg = f"Cannot read a snapshot from {path}: there is no such directory. `garage ls` lists the runs."
+            raise NoSnapshotError(msg)
+        whole, problems = self.manifests()
+        if not whole and not problems:
+            msg = (
+                f"There is no snapshot in {path}: expected manifests in {self.directory.snapshots_path}. "
+                "Was it stopped before its first epoch ended, or run with snapshot_mode='none'?"
+            )
+            raise NoSnapshotError(msg)
+        return whole, problems
+
+    def _chosen(self, whole: list[Manifest], which: int | str) -> list[Manifest]:
+        """Candidates, the most wanted first."""
+        if which == "last":
+            return whole[::-1]
+        if which == "first":
+            return whole[:1]
+        if which == "best":
+            return self._best(whole)
+        if isinstance(which, bool) or not isinstance(which, int):
+            msg = f"from_epoch must be 'last', 'first', 'best' or an epoch, got {which!r}."
+            raise NoSnapshotError(msg)
+        chosen = [manifest for manifest in whole if manifest.epoch == which]
+        if not chosen and not self.directory.manifest_path(which).is_file():
+            epochs = ", ".join(str(manifest.epoch) for manifest in whole) or "none"
+            msg = f"There is no snapshot of epoch {which} in {self.directory.path}; it has: {epochs}."
+            raise NoSnapshotError(msg)
+        return chosen
+
+    def _best(self, whole: list[Manifest]) -> list[Manifest]:
+        """By the mean return of the episodes that the snapshot's policy collected: those of the epoch after it."""
+        returns: dict[int, float] = {}
+        with contextlib.suppress(DamagedError):  # rows before the damage still judge
+            for row in whole_lines(self.directory.metrics_path):
+                value = row.get("Evaluation/AverageReturn")
+                if isinstance(row.get("epoch"), int) and isinstance(value, int | float) and math.isfinite(value):
+                    returns[row["epoch"] - 1] = float(value)
+        judged = [manifest for manifest in whole if manifest.epoch in returns]
+        if not judged:
+            msg = (
+                f"No snapshot of {self.directory.path} has been judged: a snapshot is judged by the episodes of the "
+                "epoch after it. Use from_epoch='last', or train with snapshot_mode='all' or 'gap'."
+            )
+            raise NoSnapshotError(msg)
+        return sorted(judged, key=lambda manifest: (-returns[manifest.epoch], manifest.epoch))[:1]
+
+    def _load(self, manifest: Manifest, problems: tuple[str, ...]) -> StoredSnapshot:
+        reader = ChunkReader(self.directory, manifest.chunks)
+        try:
+            leaves = {
+                leaf.path: state_trees.decode(leaf.path, leaf.dtype, leaf.shape, reader.leaf(leaf))
+                for leaf in manifest.leaves
+            }
+        except MismatchError as error:
+            raise DamagedError(str(error)) from error
+        opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
+        return StoredSnapshot(manifest, state_trees.rebuild(leaves), opaque, self._recipe(manifest), problems)
+
+    def _recipe(self, manifest: Manifest) -> bytes | None:
+        if manifest.recipe is None:
+            return None
+        for path in self.directory.recipe_paths(manifest.recipe):
+            with contextlib.suppress(FileNotFoundError):
+                data = path.read_bytes()
+                if blake3(data).hexdigest() == manifest.recipe:
+                    return data
+        msg = f"the recipe {manifest.recipe[:12]} is missing from {self.directory.path}, or is not as written"
+        raise DamagedError(msg)
+
+    def _abandoned(self) -> set[str]:
+        try:
+            return self.directory.abandoned()
+        except DamagedError:
+            # A damaged events file can hide a rewind, never a snapshot; `verify` reports the file itself.
+            return set()
+
+
+def _prefix_hashes(path: Path, sizes: set[int]) -> dict[int, str]:
+    """BLAKE3 of the first bytes of a file, for several sizes in one pass; sizes beyond its end are left out."""
+    hashes: dict[int, str] = {}
+    hasher, position = blake3(), 0
+    data = path.read_bytes() if path.is_file() else b""
+    for size in sorted(sizes):
+        if size > len(data):
+            break
+        hasher.update(data[position:size])
+        position = size
+        hashes[size] = hasher.hexdigest()
+    return hashes
+
+
+def row_json(epoch: int, digest: str, metrics: dict[str, Any]) -> dict[str, Any]:
+    """A row of metrics.jsonl."""
+    return {"epoch": epoch, "digest": digest, **{key: state_trees.json_scalar(metrics[key]) for key in sorted(metrics)}}

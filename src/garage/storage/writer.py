@@ -1,0 +1,325 @@
+"""Writing a run: packs, then the row of metrics, then the manifest; what is true at any time is one of two states."""
+
+import contextlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+
+from garage.core import state as state_trees
+from garage.core.types import State
+from garage.errors import DamagedError, StorageError
+from garage.storage import manifest as manifests
+from garage.storage import packs
+from garage.storage.disk import UNFINISHED, Disk
+from garage.storage.lock import WriterLock
+from garage.storage.manifest import Chunk, Leaf, Log, Manifest, Parent
+from garage.storage.packs import LeafBytes
+from garage.storage.retention import Retention
+from garage.storage.run_directory import RunDirectory, RunInfo, now, whole_lines
+from garage.storage.store import SnapshotStore, row_json
+
+UNDIGESTED = "process/"
+"""Leaves below it are compared and named separately, not part of the digest."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Everything of one finished epoch, as it was at that moment.
+
+    Attributes:
+        epoch: which.
+        state: the state tree; nobody changes its arrays any more.
+        opaque: pickles by path.
+        metrics: of the epoch.
+        train_args: the first table that ``restore`` prints.
+        stats: the second.
+        fingerprint: versions, CPU and threads.
+        files: what is kept beside the snapshot, bytes by name, each replaced every time.
+    """
+
+    epoch: int
+    state: State
+    opaque: dict[str, bytes]
+    metrics: dict[str, Any]
+    train_args: dict[str, Any]
+    stats: dict[str, Any]
+    fingerprint: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+class RunWriter:
+    """The one writer of a run's directory, from construction to `close`.
+
+    Construction cleans up after a writer that died: manifests past ``last_epoch``, which are damaged or abandoned,
+    are set aside, rows past it cut, unfinished files and packs that no manifest names removed.
+
+    Args:
+        info: who the run is.
+        path: its directory, made if it is not there.
+        retention: which snapshots are kept.
+        recipe: what rebuilds the objects, or None.
+        recipe_problem: why there is no recipe, or None.
+        last_epoch: the epoch of this directory's snapshot that the run goes on from, or None.
+        rows: rows of metrics of the run that this one goes on from, for a directory that has none.
+        disk: through which everything is written.
+
+    Raises:
+        InUseError: another process writes there.
+        WriteError: the disk refused.
+    """
+
+    def __init__(  # noqa: PLR0913 - a run is all of these, and they are given once
+        self,
+        info: RunInfo,
+        path: Path,
+        *,
+        retention: Retention,
+        recipe: bytes | None,
+        recipe_problem: str | None,
+        last_epoch: int | None = None,
+        rows: bytes = b"",
+        disk: Disk | None = None,
+    ) -> None:
+        self.directory, self.info, self.retention = RunDirectory(path), info, retention
+        self._disk = disk or Disk()
+        self._lock = WriterLock(self.directory.lock_path, self._disk)
+        try:
+            self._recipe_problem = recipe_problem
+            self._recipe = None if recipe is None else blake3(recipe).hexdigest()
+            self._open(recipe, last_epoch, rows)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def commit(self, capture: Capture, *, requested: bool = False) -> str:
+        """Write one epoch and return its digest.
+
+        The epoch's row is written in every mode; the snapshot if the mode saves that epoch, or if ``requested``.
+
+        Raises:
+            InUseError: another process has taken over.
+            WriteError: the disk refused; what was committed before is intact.
+        """
+        begun = time.perf_counter()
+        self._lock.check()
+        codes = [(path, state_trees.encode(path, leaf)) for path, leaf in state_trees.flatten(capture.state).items()]
+        leaves = [LeafBytes(path, code.dtype, code.shape, code.data) for path, code in codes]
+        digest = state_trees.digest(
+            (leaf.path, leaf.dtype, leaf.shape, leaf.hash) for leaf in leaves if not leaf.path.startswith(UNDIGESTED)
+        )
+        if not (requested or self.retention.saves(capture.epoch)):
+            self._append_row(capture, digest)
+            return digest
+        opaque = [LeafBytes(path, "opaque", (), data) for path, data in capture.opaque.items()]
+        chunks, cut = packs.cut([*leaves, *opaque])
+        placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
+        for name, data in capture.files.items():
+            self._disk.write_whole(self.directory.path / name, [data])
+        self._append_row(capture, digest)
+        self._write_manifest(capture, digest, cut[: len(leaves)], cut[len(leaves) :], placed)
+        if requested:
+            self._requested |= {capture.epoch}
+        seconds = round(time.perf_counter() - begun, 6)
+        self.add_event("snapshot", epoch=capture.epoch, requested=requested, write_seconds=seconds, bytes=n_written)
+        self._retain()
+        return digest
+
+    def add_event(self, event: str, **details: object) -> None:
+        """Append one event to events.jsonl."""
+        self.directory.add_event(event, details, self._disk)
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write a whole file of the run."""
+        self._disk.write_whole(self.directory.path / name, [data])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows of metrics so far."""
+        return list(whole_lines(self.directory.metrics_path))
+
+    def close(self) -> None:
+        """Let others write."""
+        self._lock.release()
+
+    def _open(self, recipe: bytes | None, last_epoch: int | None, rows: bytes) -> None:
+        self.directory.write_info(self.info, self._disk)
+        if recipe is not None and self._recipe is not None:
+            self._write_recipe(recipe, self._recipe)
+        self._manifests = self._settle_manifests(-1 if last_epoch is None else last_epoch)
+        newest = None if last_epoch is None else self._manifests[last_epoch]
+        # Only these chunks have just been read and found whole; another snapshot's may be damaged.
+        self._chunks: dict[str, Chunk] = {} if newest is None else {chunk.hash: chunk for chunk in newest.chunks}
+        self._requested = frozenset(
+            event["epoch"] for event in self._events() if event.get("event") == "snapshot" and event.get("requested")
+        )
+        self._open_log(newest, rows)
+        self._remove_left_overs()
+
+    def _events(self) -> Iterable[dict[str, Any]]:
+        """Events up to the first damaged line."""
+        with contextlib.suppress(DamagedError):
+            yield from self.directory.events()
+
+    def _write_recipe(self, recipe: bytes, recipe_hash: str) -> None:
+        first, later = self.directory.recipe_paths(recipe_hash)
+        if not first.exists():
+            self._disk.write_whole(first, [recipe])
+        elif blake3(first.read_bytes()).hexdigest() != recipe_hash:
+            self._disk.write_whole(later, [recipe])
+
+    def _settle_manifests(self, last_epoch: int) -> dict[int, Manifest]:
+        """The manifests up to ``last_epoch``; damaged and later ones are moved out of the readers' sight."""
+        kept = {}
+        abandoned = self.directory.abandoned()
+        for epoch in self.directory.manifest_epochs():
+            path = self.directory.manifest_path(epoch)
+            folder = "damaged"
+            with contextlib.suppress(StorageError):
+                manifest = manifests.read(path)
+                if manifest.checksum in abandoned:
+                    folder = "abandoned"
+                elif manifest.epoch == epoch <= last_epoch:
+                    kept[epoch] = manifest
+                    continue
+            self._disk.move(path, path.parent / folder / f"{epoch:06d}-{now().replace(':', '')}.json")
+        return kept
+
+    def _open_log(self, newest: Manifest | None, rows: bytes) -> None:
+        """Bring metrics.jsonl to what the newest manifest says of it."""
+        path = self.directory.metrics_path
+        if newest is None:
+            self._disk.write_whole(path, [rows])
+            self._start_hash(rows)
+            return
+        data = path.read_bytes() if path.is_file() else b""
+        belongs = data[: newest.log.bytes]
+        if blake3(belongs).hexdigest() == newest.log.hash:
+            if len(data) > len(belongs):
+                self._disk.truncate(path, len(belongs))
+            self._start_hash(belongs)
+            return
+        # The log is damaged, the snapshot is not: keep the damaged one aside and go on with the rows that can be read.
+        if data:
+            self._disk.write_whole(path.with_name(f"metrics-damaged-{now().replace(':', '')}.jsonl"), [data])
+        readable = b"".join(_readable_rows(data, newest.epoch))
+        self._disk.write_whole(path, [readable])
+        self.add_event("damaged_metrics", bytes=len(data), kept=len(readable))
+        self._start_hash(readable)
+
+    def _start_hash(self, data: bytes) -> None:
+        self._log_hash = blake3(data)
+        self._log_size, self._log_rows = len(data), data.count(b"\n")
+        last = [line for line in data.split(b"\n") if line][-1:]
+        self._last_row_epoch = msgspec.json.decode(last[0])["epoch"] if last else -1
+
+    def _append_row(self, capture: Capture, digest: str) -> None:
+        """Append the epoch's row, unless it is there: a user's own ``save`` may come after the epoch's."""
+        if capture.epoch <= self._last_row_epoch:
+            return
+        line = msgspec.json.encode(row_json(capture.epoch, digest, capture.metrics)) + b"\n"
+        self._disk.append(self.directory.metrics_path, line, sync=self.retention.saves(capture.epoch))
+        self._log_hash.update(line)
+        self._log_size += len(line)
+        self._log_rows += 1
+        self._last_row_epoch = capture.epoch
+
+    def _write_manifest(
+        self, capture: Capture, digest: str, leaves: list[Leaf], opaque: list[Leaf], chunks: list[Chunk]
+    ) -> None:
+        manifest = Manifest(
+            run=self.info.id,
+            name=self.info.name,
+            parent=self.info.parent,
+            epoch=capture.epoch,
+            digest=digest,
+            written_at=now(),
+            train_args=capture.train_args,
+            stats=capture.stats,
+            metrics={key: state_trees.json_scalar(value) for key, value in capture.metrics.items()},
+            fingerprint=capture.fingerprint,
+            recipe=self._recipe,
+            recipe_problem=self._recipe_problem,
+            log=Log(self._log_size, self._log_rows, self._log_hash.hexdigest()),
+            leaves=tuple(leaves),
+            opaque=tuple(opaque),
+            chunks=tuple(chunks),
+        )
+        data = manifests.encode(manifest)
+        path = self.directory.manifest_path(capture.epoch)
+        if path.exists():
+            self.add_event("replaced", epoch=capture.epoch)
+        self._disk.write_whole(path, [data])
+        self._manifests[capture.epoch] = manifests.decode(data, str(path))
+        self._chunks |= {chunk.hash: chunk for chunk in chunks}
+
+    def _retain(self) -> None:
+        """Remove superseded manifests first, then the packs that no manifest names."""
+        gone = self.retention.superseded(sorted(self._manifests), requested=self._requested)
+        if not gone:
+            return
+        packs_before = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
+        for epoch in gone:
+            self._disk.remove(self.directory.manifest_path(epoch))
+            del self._manifests[epoch]
+        packs_after = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
+        self._chunks = {name: chunk for name, chunk in self._chunks.items() if chunk.pack in packs_after}
+        for pack in packs_before - packs_after:
+            self._disk.remove(self.directory.pack_path(pack))
+
+    def _remove_left_overs(self) -> None:
+        """Unfinished files, and packs that no manifest names, of a writer that died; the lock is ours, so nobody's."""
+        named = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
+        for folder in (self.directory.snapshots_path / "abandoned", self.directory.snapshots_path / "damaged"):
+            for path in folder.glob("*.json"):
+                with contextlib.suppress(StorageError):
+                    named |= manifests.read(path).packs()
+        for pack, path in packs.pack_names(self.directory).items():
+            if pack not in named:
+                self._disk.remove(path)
+        for path in self.directory.path.rglob(f"{UNFINISHED}[0-9]*"):
+            self._disk.remove(path)
+
+
+def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> list[int]:
+    """Abandon the snapshots after ``epoch``, and return their epochs; they and their rows are kept aside.
+
+    The event is the commit: from then on readers ignore those manifests, whether or not they have been moved.
+    The rows after ``epoch`` are cut by the next `RunWriter`.
+
+    Raises:
+        InUseError: another process writes there.
+        WriteError: the disk refused.
+    """
+    disk = disk or Disk()
+    with WriterLock(directory.lock_path, disk):
+        whole, _ = SnapshotStore(directory.path).manifests()
+        later = {manifest.epoch: manifest.checksum for manifest in whole if manifest.epoch > epoch}
+        if not later:
+            return []
+        if directory.metrics_path.is_file():
+            aside = directory.metrics_path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl")
+            disk.write_whole(aside, [directory.metrics_path.read_bytes()])
+        abandoned = {str(key): checksum for key, checksum in later.items()}
+        directory.add_event("rewind", {"to": epoch, "abandoned": abandoned}, disk, sync=True)
+        return sorted(later)
+
+
+def rows_up_to(directory: RunDirectory, log: Log) -> bytes:
+    """The bytes of metrics.jsonl that belong to a snapshot."""
+    return directory.metrics_path.read_bytes()[: log.bytes] if directory.metrics_path.is_file() else b""
+
+
+def parent_of(manifest: Manifest, path: Path) -> Parent:
+    """How a run names the snapshot that it goes on from."""
+    return Parent(manifest.run, manifest.epoch, manifest.digest, str(path.absolute()))
+
+
+def _readable_rows(data: bytes, last_epoch: int) -> Iterable[bytes]:
+    for line in data.split(b"\n")[:-1]:
+        with contextlib.suppress(msgspec.DecodeError, TypeError, KeyError):
+            if msgspec.json.decode(line)["epoch"] <= last_epoch:
+                yield line + b"\n"
