@@ -63,8 +63,8 @@ class LinearFeatureBaseline(Component):
         coefficients = take(state, "coefficients", f"`{self.name}`")
         if not isinstance(coefficients, np.ndarray) or coefficients.shape != self._coefficients.shape:
             msg = (
-                f"Cannot load `{self.name}/coefficients`: the snapshot has shape {np.shape(coefficients)}, this baseline "
-                f"has {self._coefficients.shape}. Was it built for another environment?"
+                f"Cannot load `{self.name}/coefficients`: the snapshot has shape {np.shape(coefficients)}, this "
+                f"baseline has {self._coefficients.shape}. Was it built for another environment?"
             )
             raise MismatchError(msg)
         self._coefficients = coefficients.astype(np.float64)

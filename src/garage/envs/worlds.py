@@ -189,11 +189,10 @@ def check_spaces(name: str, env: "gymnasium.Env[Any, Any]") -> None:
 
 
 def _is_unknown(world_id: str, error: Exception) -> bool:
-    if isinstance(error, gymnasium.error.UnregisteredEnv | gymnasium.error.DeprecatedEnv):
-        return True
-    name = world_id.rpartition(":")[2]
+    name = world_id.rpartition(":")[2]  # "module:id" imports the module first
     registered = name in gymnasium.registry or any(key.startswith(f"{name}-v") for key in gymnasium.registry)
-    return isinstance(error, gymnasium.error.Error) and not registered
+    # Where warnings are errors, gymnasium's word on an outdated version comes before its error.
+    return not registered and isinstance(error, gymnasium.error.Error | DeprecationWarning)
 
 
 def _unknown(world_id: str) -> str:

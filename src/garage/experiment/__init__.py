@@ -1,1 +1,6 @@
-"""TODO."""
+"""Experiments: the one place where all parts meet."""
+
+from garage.experiment.context import ExperimentContext, wrap_experiment
+from garage.experiment.trainer import Trainer
+
+__all__ = ["ExperimentContext", "Trainer", "wrap_experiment"]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Metrics and messages to console, log and CSV."""

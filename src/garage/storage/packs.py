@@ -80,7 +80,7 @@ def store(
     """
     names = [blake3(chunk).hexdigest() for chunk in chunks]
     fresh = {name: chunk for name, chunk in zip(names, chunks, strict=True) if name not in known}
-    placed = dict(known)
+    placed: dict[str, Chunk] = {}
     n_written = 0
     for batch in _packfuls(fresh):
         parts: list[bytes | memoryview] = [MAGIC.ljust(_ALIGNMENT, b"\0")]
@@ -101,7 +101,7 @@ def store(
         placed |= {
             name: Chunk(name, pack, start, stored_size, raw, codec) for name, start, stored_size, raw, codec in entries
         }
-    return [placed[name] for name in names], n_written
+    return [placed.get(name) or known[name] for name in names], n_written
 
 
 class ChunkReader:

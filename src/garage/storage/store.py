@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from garage.core import state as state_trees
 from garage.core.types import State
 from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageError
 from garage.storage import manifest as manifests
-from garage.storage.manifest import Manifest
+from garage.storage.manifest import Leaf, Manifest
 from garage.storage.packs import ChunkReader
 from garage.storage.run_directory import RunDirectory, whole_lines
+
+EPISODES = "episodes"
+"""Stored episodes lie below this path of the state tree; they are read only when asked for."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,18 @@ class SnapshotStore:
             f"`garage verify {self.directory.path}` lists what is damaged; a copy of the directory may be whole."
         )
         raise DamagedError(msg)
+
+    def read_episodes(self, manifest: Manifest) -> State | None:
+        """The episodes stored beside a snapshot, or None if it has none.
+
+        Raises:
+            DamagedError: they are missing or are not what was written.
+        """
+        leaves = [leaf for leaf in manifest.leaves if leaf.path.startswith(f"{EPISODES}/")]
+        if not leaves:
+            return None
+        episodes = _decoded(ChunkReader(self.directory, manifest.chunks), leaves)[EPISODES]
+        return episodes if isinstance(episodes, dict) else None
 
     def verify(self) -> list[str]:
         """Everything that is damaged or missing, one line each, by leaf path; empty if all is well."""
@@ -173,15 +189,11 @@ class SnapshotStore:
 
     def _load(self, manifest: Manifest, problems: tuple[str, ...]) -> StoredSnapshot:
         reader = ChunkReader(self.directory, manifest.chunks)
-        try:
-            leaves = {
-                leaf.path: state_trees.decode(leaf.path, leaf.dtype, leaf.shape, reader.leaf(leaf))
-                for leaf in manifest.leaves
-            }
-        except MismatchError as error:
-            raise DamagedError(str(error)) from error
+        kept_apart = f"{EPISODES}/"
+        leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
+        state = _decoded(reader, leaves)
         opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
-        return StoredSnapshot(manifest, state_trees.rebuild(leaves), opaque, self._recipe(manifest), problems)
+        return StoredSnapshot(manifest, state, opaque, self._recipe(manifest), problems)
 
     def _recipe(self, manifest: Manifest) -> bytes | None:
         if manifest.recipe is None:
@@ -200,6 +212,15 @@ class SnapshotStore:
         except DamagedError:
             # A damaged events file can hide a rewind, never a snapshot; `verify` reports the file itself.
             return set()
+
+
+def _decoded(reader: ChunkReader, leaves: Iterable[Leaf]) -> State:
+    try:
+        return state_trees.rebuild(
+            {leaf.path: state_trees.decode(leaf.path, leaf.dtype, leaf.shape, reader.leaf(leaf)) for leaf in leaves}
+        )
+    except MismatchError as error:
+        raise DamagedError(str(error)) from error
 
 
 def _prefix_hashes(path: Path, sizes: set[int]) -> dict[int, str]:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from garage.core import state as state_trees
 from garage.core.types import State
-from garage.errors import DamagedError, StorageError
+from garage.errors import DamagedError, InUseError, StorageError
 from garage.storage import manifest as manifests
 from garage.storage import packs
 from garage.storage.disk import UNFINISHED, Disk
@@ -21,10 +21,10 @@ from garage.storage.manifest import Chunk, Leaf, Log, Manifest, Parent
 from garage.storage.packs import LeafBytes
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory, RunInfo, now, whole_lines
-from garage.storage.store import SnapshotStore, row_json
+from garage.storage.store import EPISODES, SnapshotStore, row_json
 
-UNDIGESTED = "process/"
-"""Leaves below it are compared and named separately, not part of the digest."""
+UNDIGESTED = ("process/", f"{EPISODES}/")
+"""Leaves below these are not part of the digest."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Capture:
         train_args: the first table that ``restore`` prints.
         stats: the second.
         fingerprint: versions, CPU and threads.
-        files: what is kept beside the snapshot, bytes by name, each replaced every time.
     """
 
     epoch: int
@@ -49,7 +48,6 @@ class Capture:
     train_args: dict[str, Any]
     stats: dict[str, Any]
     fingerprint: dict[str, Any]
-    files: dict[str, bytes] = field(default_factory=dict)
 
 
 class RunWriter:
@@ -118,8 +116,6 @@ class RunWriter:
         opaque = [LeafBytes(path, "opaque", (), data) for path, data in capture.opaque.items()]
         chunks, cut = packs.cut([*leaves, *opaque])
         placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
-        for name, data in capture.files.items():
-            self._disk.write_whole(self.directory.path / name, [data])
         self._append_row(capture, digest)
         self._write_manifest(capture, digest, cut[: len(leaves)], cut[len(leaves) :], placed)
         if requested:
@@ -144,6 +140,22 @@ class RunWriter:
     def close(self) -> None:
         """Let others write."""
         self._lock.release()
+
+    def reopen(self) -> None:
+        """Go on writing after `close`.
+
+        Raises:
+            InUseError: another process writes there, or has written there since.
+        """
+        self._lock = WriterLock(self.directory.lock_path, self._disk)
+        size = self.directory.metrics_path.stat().st_size if self.directory.metrics_path.is_file() else 0
+        if size != self._log_size or set(self.directory.manifest_epochs()) != set(self._manifests):
+            self._lock.release()
+            msg = (
+                f"{self.directory.path} was changed by another process since this trainer wrote to it. "
+                "Restore from it with a new Trainer, and resume that one."
+            )
+            raise InUseError(msg)
 
     def _open(self, recipe: bytes | None, last_epoch: int | None, rows: bytes) -> None:
         self.directory.write_info(self.info, self._disk)
@@ -180,7 +192,7 @@ class RunWriter:
             folder = "damaged"
             with contextlib.suppress(StorageError):
                 manifest = manifests.read(path)
-                if manifest.checksum in abandoned:
+                if manifest.checksum in abandoned or last_epoch < 0:
                     folder = "abandoned"
                 elif manifest.epoch == epoch <= last_epoch:
                     kept[epoch] = manifest
@@ -192,6 +204,8 @@ class RunWriter:
         """Bring metrics.jsonl to what the newest manifest says of it."""
         path = self.directory.metrics_path
         if newest is None:
+            if path.is_file() and path.stat().st_size:
+                self._disk.move(path, path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl"))
             self._disk.write_whole(path, [rows])
             self._start_hash(rows)
             return

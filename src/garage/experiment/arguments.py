@@ -1,0 +1,121 @@
+"""What a training was asked for and how far it got: the two tables that ``restore`` prints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from garage.core.types import EpisodeBatch
+from garage.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """What a training was asked for.
+
+    Attributes:
+        n_epochs: in all, not in addition.
+        batch_size: steps of an epoch.
+        plot: show the policy while it learns.
+        store_episodes: keep the last epoch's episodes in the snapshot.
+        pause_for_plot: wait for Enter after each plot.
+        start_epoch: the first epoch to compute.
+    """
+
+    n_epochs: int
+    batch_size: int
+    plot: bool = False
+    store_episodes: bool = False
+    pause_for_plot: bool = False
+    start_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_epochs", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                msg = f"{name} must be an integer of at least 1, got {value!r}."
+                raise ArgumentError(msg)
+        for name in ("plot", "pause_for_plot"):
+            if getattr(self, name):
+                msg = f"{name}=True would be ignored: this version cannot plot yet. Leave it out."
+                raise ArgumentError(msg)
+
+    def changed(self, **changes: Any) -> Self:
+        """With those changes that are not None."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    def as_json(self) -> dict[str, Any]:
+        """For a manifest."""
+        return {
+            "n_epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "plot": self.plot,
+            "store_episodes": self.store_episodes,
+            "pause_for_plot": self.pause_for_plot,
+        }
+
+
+class Stats:
+    """How far a run got; read-only.
+
+    Args:
+        total_epoch: the last finished epoch, or -1.
+        total_env_steps: environment steps of all training episodes.
+        elapsed_seconds: wall-clock seconds of training, over all resumes.
+        last_episode: gives the last epoch's episodes, if they are kept.
+    """
+
+    def __init__(
+        self,
+        total_epoch: int = -1,
+        total_env_steps: int = 0,
+        elapsed_seconds: float = 0.0,
+        last_episode: Callable[[], EpisodeBatch | None] = lambda: None,
+    ) -> None:
+        self._total_epoch, self._total_env_steps = total_epoch, total_env_steps
+        self._elapsed_seconds, self._last_episode = elapsed_seconds, last_episode
+
+    @property
+    def total_epoch(self) -> int:
+        """The last finished epoch, or -1."""
+        return self._total_epoch
+
+    @property
+    def last_itr(self) -> int:
+        """The number of finished epochs."""
+        return self._total_epoch + 1
+
+    @property
+    def total_env_steps(self) -> int:
+        """Environment steps of all training episodes."""
+        return self._total_env_steps
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall-clock seconds of training, over all resumes."""
+        return self._elapsed_seconds
+
+    @property
+    def last_episode(self) -> EpisodeBatch | None:
+        """The last epoch's episodes; None without ``store_episodes``. Read from the snapshot when asked for."""
+        return self._last_episode()
+
+    def as_json(self) -> dict[str, Any]:
+        """For a manifest."""
+        return {
+            "last_itr": self.last_itr,
+            "total_env_steps": self.total_env_steps,
+            "elapsed_seconds": self.elapsed_seconds,
+        }
+
+
+def tables(train_args: dict[str, Any], stats: dict[str, Any], last_epoch: int) -> list[str]:
+    """The lines of the two tables that ``restore`` prints."""
+    first = {"n_epochs": train_args["n_epochs"], "last_epoch": last_epoch}
+    first |= {name: int(train_args[name]) for name in ("batch_size", "store_episodes", "pause_for_plot")}
+    second = {name: stats[name] for name in ("last_itr", "total_env_steps")}
+    return [
+        f"{'-- Train Args --':<20} -- Value --",
+        *(f"{name:<20} {value}" for name, value in first.items()),
+        f"{'-- Stats --':<20} -- Value --",
+        *(f"{name:<20} {value}" for name, value in second.items()),
+    ]

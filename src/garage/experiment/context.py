@@ -1,0 +1,310 @@
+"""Where an experiment writes, and the decorator that gives it a place.
+
+::
+
+    @wrap_experiment
+    def trpo_cartpole(ctxt=None, seed=1): ...
+
+    trpo_cartpole(seed=2)  # writes to data/local/experiment/trpo_cartpole
+"""
+
+import contextlib
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from garage.errors import ArgumentError, NoSnapshotError, StorageError
+from garage.experiment import deterministic
+from garage.experiment.launch_archive import archive_launch_repository
+from garage.recording.console import console, debug_log
+from garage.storage.retention import Retention
+from garage.storage.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DATA = Path("data") / "local"
+RESUME_CHOICES = ("auto", "must", "never")
+
+
+@dataclass(frozen=True)
+class ExperimentContext:
+    """What an experiment function gets as ``ctxt``.
+
+    Attributes:
+        snapshot_dir: the run's directory.
+        snapshot_mode: which snapshots are kept, see `garage.storage.retention.Retention`.
+        snapshot_gap: epochs between the snapshots of the gap modes.
+        x_axis: the column that curves are drawn over.
+        target: the experiment function, ``module:function``.
+        arguments: its arguments, as JSON.
+        resumes: whether training goes on from the newest snapshot in ``snapshot_dir``, if there is one.
+    """
+
+    snapshot_dir: str
+    snapshot_mode: str = "last"
+    snapshot_gap: int = 1
+    x_axis: str = "TotalEnvSteps"
+    target: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    resumes: bool = False
+
+    def __post_init__(self) -> None:
+        Retention(self.snapshot_mode, self.snapshot_gap)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``wrap_experiment``.
+
+    Attributes:
+        log_dir: the run's directory; None for ``data/local/<prefix>/<name>``.
+        prefix: folder below data/local.
+        name: None for the function's.
+        snapshot_mode: which snapshots are kept, see `garage.storage.retention.Retention`.
+        snapshot_gap: epochs between the snapshots of the gap modes.
+        archive_launch_repo: keep the launcher's git repository beside the run.
+        name_parameters: ``"passed"`` or ``"all"``: append those arguments to the name; None: append nothing.
+        use_existing_dir: write into the directory even if it exists, instead of appending _1, _2 …
+        x_axis: the column that curves are drawn over.
+    """
+
+    log_dir: str | None = None
+    prefix: str = "experiment"
+    name: str | None = None
+    snapshot_mode: str = "last"
+    snapshot_gap: int = 1
+    archive_launch_repo: bool = True
+    name_parameters: str | None = None
+    use_existing_dir: bool = False
+    x_axis: str = "TotalEnvSteps"
+
+    def __post_init__(self) -> None:
+        Retention(self.snapshot_mode, self.snapshot_gap)
+        if self.name_parameters not in {None, "passed", "all"}:
+            msg = f"name_parameters must be None, 'passed' or 'all', got {self.name_parameters!r}."
+            raise ArgumentError(msg)
+
+    def overridden(self, changes: Mapping[str, Any]) -> "Options":
+        """These options with some changed.
+
+        Raises:
+            ArgumentError: there is no such option.
+        """
+        unknown = sorted(changes.keys() - vars(self).keys())
+        if unknown:
+            msg = f"wrap_experiment has no option {', '.join(map(repr, unknown))}; it has {', '.join(vars(self))}."
+            raise ArgumentError(msg)
+        return Options(**{**vars(self), **changes})
+
+
+class Experiment(Generic[R]):
+    """An experiment function with a place to write; calling it runs it. Made by `wrap_experiment`.
+
+    Args:
+        function: its first parameter must be ``ctxt``; the others are passed by keyword.
+        options: of its runs, which a call may override by a dict in front of its arguments.
+
+    Raises:
+        ArgumentError: the first parameter is not ``ctxt``.
+    """
+
+    def __init__(self, function: Callable[..., R], options: Options) -> None:
+        functools.update_wrapper(self, function)
+        parameters = list(inspect.signature(function).parameters.values())
+        if not parameters or parameters[0].name != "ctxt":
+            got = parameters[0].name if parameters else "no parameter"
+            msg = f"The first parameter of the experiment {function.__qualname__} must be `ctxt`, got {got}."
+            raise ArgumentError(msg)
+        self._function, self.options, self.parameters = function, options, parameters[1:]
+
+    def __call__(self, *overrides: Mapping[str, Any], **arguments: Any) -> R:
+        """Run the experiment in a directory of its own and return what the function returns."""
+        if len(overrides) > 1 or not all(isinstance(override, Mapping) for override in overrides):
+            msg = (
+                f"{self.name} takes its arguments by keyword, and before them at most one dict of options; got "
+                f"{len(overrides)} positional arguments. For example: {self.name}({{'snapshot_mode': 'all'}}, seed=1)."
+            )
+            raise ArgumentError(msg)
+        launch = _launch.get()
+        if launch is None and _loading.get():
+            msg = (
+                f"The file starts the experiment {self.name} while it is being loaded. Put the call below "
+                "`if __name__ == '__main__':`; `garage run` calls it itself."
+            )
+            raise ArgumentError(msg)
+        options = self.options.overridden(overrides[0]) if overrides else self.options
+        bound = inspect.signature(self._function).bind(None, **arguments)
+        passed = dict(arguments)
+        bound.apply_defaults()
+        everything = {name: value for name, value in bound.arguments.items() if name != "ctxt"}
+        arguments_json = {name: _as_json(value) for name, value in everything.items()}
+        named = {None: {}, "passed": {p.name: passed[p.name] for p in self.parameters if p.name in passed}}
+        wanted = _directory(options, self.name, named.get(options.name_parameters, everything))
+        directory, resumes = _place(wanted, options, arguments_json, "never" if launch is None else launch)
+        context = ExperimentContext(
+            snapshot_dir=str(directory),
+            snapshot_mode=options.snapshot_mode,
+            snapshot_gap=options.snapshot_gap,
+            x_axis=options.x_axis,
+            target=f"{self._function.__module__}:{self._function.__qualname__}",
+            arguments=arguments_json,
+            resumes=resumes,
+        )
+        seed = deterministic.get_seed()
+        with console(), debug_log(directory / "debug.log"), _launched(None):
+            try:
+                if options.archive_launch_repo and not resumes:
+                    archive_launch_repository(directory)
+                return self._function(context, **arguments)
+            finally:
+                deterministic.forget_seed(seed)
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self._function.__name__
+
+
+@overload
+def wrap_experiment(function: Callable[..., R], /) -> Experiment[R]: ...
+@overload
+def wrap_experiment(**options: Any) -> Callable[[Callable[..., R]], Experiment[R]]: ...
+def wrap_experiment(
+    function: Callable[..., R] | None = None, /, **options: Any
+) -> Experiment[R] | Callable[[Callable[..., R]], Experiment[R]]:
+    """Give an experiment function a directory, a log and a console.
+
+    Bare (``@wrap_experiment``) or with the options of `Options`. The function's first parameter must be
+    ``ctxt``; the others become keyword-only.
+
+    Raises:
+        ArgumentError: an option is unknown or out of range, or the first parameter is not ``ctxt``.
+    """
+    settings = Options().overridden(options)
+    if function is not None:
+        return Experiment(function, settings)
+    return lambda wrapped: Experiment(wrapped, settings)
+
+
+_launch: ContextVar[str | None] = ContextVar("garage_launch", default=None)
+_loading: ContextVar[bool] = ContextVar("garage_loading", default=False)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Refuse to start experiments, while a file that defines them is being loaded."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: str) -> R:
+    """Run an experiment as ``garage run`` does.
+
+    Args:
+        experiment: what to run.
+        arguments: of its function.
+        resume: ``"auto"`` goes on with the run of that name and these arguments if there is one, ``"must"``
+            insists that there is, ``"never"`` starts a new one.
+
+    Raises:
+        ArgumentError: there is a run of that name, but with other arguments.
+        NoSnapshotError: ``"must"``, and there is none that has a snapshot.
+    """
+    if resume not in RESUME_CHOICES:
+        msg = f"resume must be one of {', '.join(RESUME_CHOICES)}; got {resume!r}."
+        raise ArgumentError(msg)
+    with _launched(resume):
+        return experiment(**arguments)
+
+
+@contextlib.contextmanager
+def _launched(resume: str | None) -> Iterator[None]:
+    token = _launch.set(resume)
+    try:
+        yield
+    finally:
+        _launch.reset(token)
+
+
+def new_directory(wanted: Path) -> Path:
+    """Make ``wanted``, or the first of ``wanted_1``, ``wanted_2`` … that is not there yet."""
+    index = 0
+    while True:
+        path = wanted if index == 0 else wanted.with_name(f"{wanted.name}_{index}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            index += 1
+        else:
+            return path
+
+
+def _directory(options: Options, function_name: str, named: Mapping[str, Any]) -> Path:
+    if options.log_dir is not None:
+        return Path(options.log_dir)
+    name = "_".join([options.name or function_name, *(f"{key}={value}" for key, value in named.items())])
+    return DATA / options.prefix / name.replace("/", "_")
+
+
+def _place(wanted: Path, options: Options, arguments: Mapping[str, Any], resume: str) -> tuple[Path, bool]:
+    """The directory to write to, and whether to go on from what is there."""
+    if resume == "never":
+        if options.use_existing_dir:
+            wanted.mkdir(parents=True, exist_ok=True)
+            return wanted, False
+        return new_directory(wanted), False
+    candidates = _runs_of(wanted)
+    equal = [path for path, recorded in candidates if recorded == dict(arguments)]
+    if equal:
+        started = [path for path in equal if RunDirectory(path).manifest_epochs()]
+        if started or resume == "auto":
+            return (started or equal)[-1], True
+    elif candidates:
+        path, recorded = candidates[-1]
+        lines = [
+            f"  {key}: {recorded.get(key)!r} there, {arguments.get(key)!r} here"
+            for key in sorted(recorded.keys() | arguments.keys())
+            if recorded.get(key) != arguments.get(key)
+        ]
+        msg = (
+            f"There is a run of that name, {path}, but with other arguments:\n" + "\n".join(lines) + "\n"
+            "Give the same arguments to go on with it, or --resume never (or another name) to start a new one."
+        )
+        raise ArgumentError(msg)
+    if resume == "must":
+        msg = f"There is no run in {wanted} with a snapshot to go on from. Use --resume auto to start one."
+        raise NoSnapshotError(msg)
+    return new_directory(wanted), False
+
+
+def _runs_of(wanted: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The runs of a name with their recorded arguments, oldest first."""
+    found = []
+    for path in [wanted, *wanted.parent.glob(f"{wanted.name}_*")]:
+        suffix = path.name.removeprefix(wanted.name).removeprefix("_") or "0"
+        if suffix.isdecimal() and path.is_dir():
+            with contextlib.suppress(StorageError):  # a folder without a readable run.json is no run to go on with
+                found.append((int(suffix), path, dict(RunDirectory(path).info().arguments)))
+    return [(path, recorded) for _, path, recorded in sorted(found, key=lambda run: run[0])]
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever a user passes
+    """An argument as JSON keeps it; what JSON lacks, by its representation."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_as_json(element) for element in value]
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(element) for key, element in value.items()}
+    return repr(value)

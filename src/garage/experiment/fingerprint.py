@@ -1,0 +1,81 @@
+"""What decides over last bits: versions, CPU, libraries, threads."""
+
+import os
+import platform
+import socket
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+_PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
+
+
+def fingerprint() -> dict[str, Any]:
+    """Versions, CPU, BLAS and threads of this process."""
+    blas = [
+        f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
+        for library in threadpoolctl.threadpool_info()
+        if library["user_api"] == "blas"
+    ]
+    threads = [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+    return {
+        "python": platform.python_version(),
+        **{package: _version(package) for package in _PACKAGES},
+        "cpu": _cpu(),
+        "machine": platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
+        "blas": sorted(set(blas)),
+        "threads": max(threads, default=1),
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """What a run was started with, for run directories."""
+    packages = sorted({f"{found.name}=={found.version}" for found in metadata.distributions()}, key=str.lower)
+    return {
+        "fingerprint": fingerprint(),
+        "packages": packages,
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "executable": sys.executable,
+        "numpy_simd": _simd(),
+    }
+
+
+def differences(recorded: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """What differs, one line each."""
+    keys = [*recorded, *(key for key in present if key not in recorded)]
+    return [
+        f"{key}: {recorded.get(key)} when saved, {present.get(key)} now"
+        for key in keys
+        if recorded.get(key) != present.get(key)
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _simd() -> list[str]:
+    config = np.show_config(mode="dicts")
+    found = config.get("SIMD Extensions", {}).get("found", []) if isinstance(config, dict) else []
+    return [str(extension) for extension in found]

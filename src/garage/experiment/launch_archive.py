@@ -1,0 +1,49 @@
+"""A copy of the launcher's repository beside the run."""
+
+import logging
+import subprocess
+import tarfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_FILE_BYTES = ARCHIVE_BYTES = 8 << 20
+
+
+def archive_launch_repository(directory: Path) -> None:
+    """Keep the git repository of the working directory as ``launch_archive.tar.xz``.
+
+    Tracked files, and untracked ones that git does not ignore, under 8 MiB each; runs' own data are left out.
+    Without git or a repository there is nothing to keep.
+    """
+    try:
+        top = _git("rev-parse", "--show-toplevel", cwd=Path.cwd()).decode().strip()
+        listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=Path(top))
+    except (OSError, subprocess.CalledProcessError) as error:
+        logger.debug("No launch archive: %s", error)
+        return
+    root = Path(top)
+    data = [path.parent for path in directory.resolve().parents if path.name == "local" and path.parent.name == "data"]
+    left_out = [*data, directory.resolve()]
+    files = [root / name.decode() for name in listed.split(b"\0") if name]
+    kept = [
+        path
+        for path in files
+        if path.is_file()
+        and path.stat().st_size < _FILE_BYTES
+        and not any(map(path.resolve().is_relative_to, left_out))
+    ]
+    size = sum(path.stat().st_size for path in kept)
+    if size > ARCHIVE_BYTES:
+        logger.warning(
+            "The launch archive of %s holds %.0f MiB; wrap_experiment(archive_launch_repo=False) leaves it out",
+            root, size / (1 << 20),
+        )  # fmt: skip
+    with tarfile.open(directory / "launch_archive.tar.xz", "w:xz", preset=1) as archive:
+        for path in kept:
+            archive.add(path, arcname=str(path.relative_to(root)), recursive=False)
+
+
+def _git(*arguments: str, cwd: Path) -> bytes:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True).stdout  # noqa: S603 - fixed arguments

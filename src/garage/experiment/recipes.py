@@ -1,0 +1,164 @@
+"""Recipes: what rebuilds an experiment's objects in an empty script.
+
+A recipe is one line of JSON (where the script and the modules of the objects' classes lay) followed by a
+cloudpickle of ``(algo, env)``. It is made once, in ``setup``, and checked by rebuilding from it.
+"""
+
+import importlib
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+from blake3 import blake3
+
+from garage.core.ports import Stateful
+from garage.core.recipe import Component
+from garage.errors import RecipeError
+
+_PROTOCOL = 5
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def make(algo: Any, env: Any) -> bytes:  # noqa: ANN401 - users' own classes
+    """The recipe of an experiment.
+
+    Raises:
+        RecipeError: something cannot be pickled, or what is rebuilt differs from what was given; it says what.
+    """
+    try:
+        pickled: bytes = cloudpickle.dumps((algo, env), protocol=_PROTOCOL)
+    except Exception as error:
+        msg = f"cannot pickle it: {type(error).__name__}: {error}"
+        raise RecipeError(msg) from error
+    header = {"folder": str(_script_folder()), "modules": _modules(algo, env)}
+    recipe = json.dumps(header).encode() + b"\n" + pickled
+    rebuilt_algo, rebuilt_env = load(recipe)
+    if isinstance(algo, Stateful):
+        rebuilt_algo.load_state_dict(algo.state_dict())
+    lines = _differences(algo, env, rebuilt_algo, rebuilt_env)
+    if lines:
+        msg = (
+            "rebuilt from their constructors' arguments, the objects differ: "
+            + "; ".join(lines)
+            + ". Pass it to the constructor, or keep it in state_dict()"
+        )
+        raise RecipeError(msg)
+    return recipe
+
+
+def load(recipe: bytes) -> tuple[Any, Any]:
+    """Rebuild ``(algo, env)``. This runs the code that the recipe names.
+
+    Raises:
+        RecipeError: a module is missing, or a constructor raised.
+    """
+    line, _, pickled = recipe.partition(b"\n")
+    header = json.loads(line)
+    try:
+        try:
+            return _loads(pickled)
+        except ModuleNotFoundError:
+            # The script's folder was importable when the recipe was made; it stays so for what is imported later.
+            sys.path.append(header["folder"])
+            importlib.invalidate_caches()
+            try:
+                return _loads(pickled)
+            except BaseException:
+                sys.path.remove(header["folder"])
+                raise
+    except ModuleNotFoundError as error:
+        recorded = header["modules"].get(error.name, f"not recorded; the script lay in {header['folder']}")
+        msg = (
+            f"Cannot rebuild the experiment: there is no module {error.name!r}. It was at {recorded}. "
+            "Put its folder on PYTHONPATH, or install it; or call trainer.setup(algo, env) before restore."
+        )
+        raise RecipeError(msg) from error
+    except Exception as error:
+        msg = (
+            f"Cannot rebuild the experiment: {type(error).__name__}: {error}. Did its code change? "
+            "Call trainer.setup(algo, env) with objects of your own before restore, to load values only."
+        )
+        raise RecipeError(msg) from error
+
+
+def dump_opaque(part: object) -> bytes:
+    """Pickle an object that has no state of its own."""
+    return bytes(cloudpickle.dumps(part, protocol=_PROTOCOL))
+
+
+def load_opaque(data: bytes) -> Any:  # noqa: ANN401 - users' own classes
+    """The inverse of `dump_opaque`. This runs the code that the pickle names."""
+    return cloudpickle.load(io.BytesIO(data))
+
+
+def _loads(pickled: bytes) -> tuple[Any, Any]:
+    algo, env = cloudpickle.loads(pickled)
+    return algo, env
+
+
+def _script_folder() -> Path:
+    main = sys.modules.get("__main__")
+    file = None if main is None else main.__dict__.get("__file__")
+    return Path(file).resolve().parent if file else Path.cwd()
+
+
+def _modules(*objects: Any) -> dict[str, str]:  # noqa: ANN401 - users' own classes
+    """Files of the modules outside of garage whose classes the objects are made of."""
+    modules = {}
+    for part in _parts(objects, set()):
+        module = sys.modules.get(type(part).__module__)
+        file = None if module is None else module.__dict__.get("__file__")
+        if file and not module.__name__.startswith("garage."):  # type: ignore[union-attr] # it has a file, so it is one
+            modules[module.__name__] = str(Path(file).resolve())  # type: ignore[union-attr] # see above
+    return modules
+
+
+def _parts(node: Any, seen: set[int]) -> Iterator[Any]:  # noqa: ANN401 - users' own classes
+    if id(node) in seen or isinstance(node, (*_PLAIN, np.ndarray, type)):
+        return
+    seen.add(id(node))
+    if isinstance(node, Mapping):
+        children = list(node.values())
+    elif isinstance(node, list | tuple):
+        children = list(node)
+    else:
+        yield node
+        children = list(getattr(node, "__dict__", {}).values()) if isinstance(node, Component) else []
+    for child in children:
+        yield from _parts(child, seen)
+
+
+def _described(path: str, node: Any, env: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - users' own classes
+    """Attributes of components by path, in words that can be compared; other people's objects by their type."""
+    if isinstance(node, Component) and node is not env:
+        for name, value in vars(node).items():
+            if name != "_constructor_call" and not isinstance(getattr(type(node), name, None), cached_property):
+                yield from _described(f"{path}.{name}", value, env)
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _described(f"{path}[{key!r}]", value, env)
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _described(f"{path}[{index}]", value, env)
+    elif isinstance(node, np.ndarray):
+        yield path, f"{node.dtype}{list(node.shape)} {blake3(node.tobytes()).hexdigest()[:12]}"
+    elif isinstance(node, _PLAIN):
+        yield path, repr(node)
+    else:
+        yield path, f"a {type(node).__qualname__}"
+
+
+def _differences(algo: Any, env: Any, rebuilt_algo: Any, rebuilt_env: Any) -> list[str]:  # noqa: ANN401 - see above
+    lines = [] if env.spec == rebuilt_env.spec else [f"`env.spec` is {rebuilt_env.spec} instead of {env.spec}"]
+    ours, theirs = dict(_described("algo", algo, env)), dict(_described("algo", rebuilt_algo, rebuilt_env))
+    return lines + [
+        f"`{path}` is {theirs.get(path, 'missing')} instead of {ours.get(path, 'missing')}"
+        for path in sorted(ours.keys() | theirs.keys())
+        if ours.get(path) != theirs.get(path)
+    ]

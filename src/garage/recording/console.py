@@ -1,0 +1,103 @@
+"""The lines of an experiment: ``2026-06-26 13:42:00 | epoch #10 | message``, on the console and in debug.log.
+
+Everything below the trainer logs by the standard library under the name ``garage``; handlers, time and prefix
+are added here for as long as an experiment runs, and taken away again however it ends.
+"""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+_ROOT = logging.getLogger("garage")
+_prefix: ContextVar[str] = ContextVar("garage_prefix", default="")
+_console_attached: ContextVar[bool] = ContextVar("garage_console_attached", default=False)
+
+
+class _LineFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s | %(prefix)s%(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        if getattr(record, "plain", False):
+            return record.getMessage()
+        record.prefix = _prefix.get()
+        return super().format(record)
+
+
+class _Stdout(logging.StreamHandler[Any]):
+    """Writes to whatever ``sys.stdout`` is at the time."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
+@contextlib.contextmanager
+def console() -> Iterator[None]:
+    """Show the experiment's lines on the console; inside another such block, nothing changes."""
+    if _console_attached.get():
+        yield
+        return
+    token = _console_attached.set(True)
+    try:
+        with _handler(_Stdout()):
+            yield
+    finally:
+        _console_attached.reset(token)
+
+
+@contextlib.contextmanager
+def debug_log(path: Path) -> Iterator[None]:
+    """Append the experiment's lines to ``path`` too, unless that is being done already."""
+    absolute = str(path.absolute())
+    if any(isinstance(handler, logging.FileHandler) and handler.baseFilename == absolute for handler in _ROOT.handlers):
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    try:
+        with _handler(handler):
+            yield
+    finally:
+        handler.close()
+
+
+@contextlib.contextmanager
+def epoch_prefix(epoch: int) -> Iterator[None]:
+    """Put ``epoch #N | `` in front of every line."""
+    token = _prefix.set(f"epoch #{epoch} | ")
+    try:
+        yield
+    finally:
+        _prefix.reset(token)
+
+
+def show_plain(text: str) -> None:
+    """Show text without time or prefix, such as the table of an epoch."""
+    _ROOT.info("%s", text, extra={"plain": True})
+
+
+def table_of(metrics: Mapping[str, Any]) -> str:
+    """Metrics as a table of two columns, sorted by key, numbers aligned."""
+    return str(tabulate(sorted(metrics.items()), tablefmt="simple", floatfmt="g"))
+
+
+@contextlib.contextmanager
+def _handler(handler: logging.Handler) -> Iterator[None]:
+    handler.setFormatter(_LineFormatter())
+    level = _ROOT.level
+    _ROOT.addHandler(handler)
+    _ROOT.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _ROOT.removeHandler(handler)
+        _ROOT.setLevel(level)

@@ -1,0 +1,45 @@
+"""progress.csv: the rows of metrics.jsonl for people and other tools; derived, and rewritten at every start."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class ProgressTable:
+    """A CSV file with one row an epoch; a column that appears late is empty before.
+
+    Args:
+        path: of the file.
+        x_axis: the column that follows ``epoch``; the others are sorted.
+        rows: of the epochs so far.
+    """
+
+    def __init__(self, path: Path, x_axis: str, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._path, self._x_axis = path, x_axis
+        self._columns: list[str] = []
+        self._rewrite([dict(row) for row in rows])
+
+    def record(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Append the row of an epoch."""
+        row = {"epoch": epoch, **metrics}
+        if not row.keys() <= set(self._columns):
+            with self._path.open(newline="", encoding="utf-8") as file:
+                self._rewrite([*csv.DictReader(file), row])
+            return
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        keys = {key for row in rows for key in row} - {"digest"}
+        first = [key for key in ("epoch", self._x_axis) if key in keys]
+        self._columns = first + sorted(keys - set(first))
+        text = io.StringIO(newline="")
+        if self._columns:
+            writer = csv.DictWriter(text, self._columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        unfinished = self._path.with_name(f".unfinished-{self._path.name}")
+        unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
+        unfinished.replace(self._path)

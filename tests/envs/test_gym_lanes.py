@@ -1,0 +1,101 @@
+"""Lanes of separate gymnasium environments: actions in, observations and infos out."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from envs.sample_worlds import Dial, Raises, Walk, WrongShape
+from garage.envs import GymEnv
+from garage.envs.gym_lanes import legal_actions
+from garage.errors import MismatchError
+
+
+def lone_lane(world, **kwargs):
+    lanes = GymEnv(world, **kwargs).make_lanes(1)
+    lanes.reset(np.array([0]), [0])
+    return lanes
+
+
+def test_numeric_scalars_of_info_are_kept():
+    lanes = lone_lane(lambda: Walk(length=50))
+    seen = [lanes.step(np.array([0]), np.zeros((1, 2))).infos for _ in range(6)]
+    assert all(set(infos) == {"age", "lucky", "height", "array0"} for infos in seen)
+    assert [infos["age"][0] for infos in seen] == [1, 2, 3, 4, 5, 6]
+    assert [infos["lucky"][0] for infos in seen] == [0, 1, 1, 1, 1, 1]
+    nan = np.nan
+    assert np.array_equal([infos["height"][0] for infos in seen], [0.5, 0.5, nan, 0.5, 0.5, nan], equal_nan=True)
+    assert np.array_equal([infos["array0"][0] for infos in seen], [3, 3, 3, 3, nan, nan], equal_nan=True)
+
+
+def test_actions_of_a_box_are_clipped_and_cast():
+    instance = Walk()
+    lanes = lone_lane(instance)
+    lanes.step(np.array([0]), np.array([[-5.0, 1.5]], np.float64))
+    received = instance.received[-1]
+    assert received.dtype == np.float32
+    assert received.tolist() == [-1.0, 1.5]
+
+
+def test_discrete_actions_count_from_0_whatever_the_start():
+    lanes = GymEnv(Dial).make_lanes(3)
+    lanes.reset(np.arange(3), range(3))
+    assert lanes.step(np.arange(3), np.arange(3)).rewards.tolist() == [1.0, 2.0, 3.0]
+    assert isinstance(legal_actions(spaces.Discrete(3, start=1), np.array([0], np.int8))[0], np.int64)
+
+
+@given(
+    actions=hnp.arrays(st.sampled_from([np.float32, np.float64]), (4, 3), elements=st.floats(-1e6, 1e6, width=32)),
+    dtype=st.sampled_from([np.float32, np.float64, np.int64, np.uint8]),
+)
+def test_legal_actions_of_a_box_are_its_members(actions, dtype):
+    space = spaces.Box(np.array([0, 0, 1], dtype), np.array([1, 9, 200], dtype), dtype=dtype)
+    assert all(space.contains(action) for action in legal_actions(space, actions))
+
+
+def test_legal_actions_of_other_spaces_are_their_members():
+    multi = spaces.MultiDiscrete([2, 3], start=[5, -1])
+    legal = legal_actions(multi, np.array([[0, 0], [1, 2]]))
+    assert legal.tolist() == [[5, -1], [6, 1]]
+    assert all(multi.contains(action) for action in legal)
+    binary = spaces.MultiBinary(2)
+    assert all(binary.contains(action) for action in legal_actions(binary, np.array([[0, 1], [1, 1]])))
+
+
+def test_an_observation_of_another_shape_is_refused():
+    env = GymEnv(WrongShape)
+    lanes = env.make_lanes(1)
+    lanes.reset(np.array([0]), [0])
+    with pytest.raises(MismatchError, match=r"`step` of WrongShape returned an observation of shape \(1,\).*\(2,\)"):
+        lanes.step(np.array([0]), np.zeros((1, 2)))
+
+
+def test_what_an_environment_raises_is_passed_on():
+    lanes = lone_lane(Raises)
+    for _ in range(11):
+        lanes.step(np.array([0]), np.zeros((1, 2)))
+    with pytest.raises(ZeroDivisionError, match="the wheel came off"):
+        lanes.step(np.array([0]), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+def test_counted_limits_are_those_of_gymnasiums_time_limit(limit):
+    """Also where an episode terminates at the very step of its limit: both are set."""
+    lanes = lone_lane(Walk, max_episode_length=limit)
+    reference = gymnasium.wrappers.TimeLimit(Walk(), limit)
+    reference.reset(seed=0)
+    for _ in range(limit):
+        transition = lanes.step(np.array([0]), np.zeros((1, 2), np.float32))
+        observation, reward, terminated, truncated, _ = reference.step(np.zeros(2, np.float32))
+        assert transition.observations[0].tobytes() == observation.tobytes()
+        assert (transition.rewards[0], transition.terminated[0], transition.truncated[0]) == (
+            reward,
+            terminated,
+            truncated,
+        )
+    assert truncated
+    lanes.reset(np.array([0]), [1])
+    assert lanes.step(np.array([0]), np.zeros((1, 2))).truncated[0] == (limit == 1)
