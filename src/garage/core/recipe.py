@@ -13,7 +13,7 @@ class Component:
 
     _constructor_call: tuple[tuple[Any, ...], dict[str, Any]]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ANN401 - any constructor's arguments
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remember the call."""
         self = super().__new__(cls)
         self._constructor_call = (args, kwargs)

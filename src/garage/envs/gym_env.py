@@ -62,7 +62,7 @@ class GymEnv(Component):
         max_episode_length: int | None = None,
         *,
         native_lanes: bool = True,
-        **kwargs: Any,  # noqa: ANN401 - any argument of any environment
+        **kwargs: Any,
     ) -> None:
         _check_arguments(world, kwargs)
         if max_episode_length is not None:

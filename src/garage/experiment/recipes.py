@@ -108,7 +108,7 @@ def _script_folder() -> Path:
     return Path(file).resolve().parent if file else Path.cwd()
 
 
-def _modules(*objects: Any) -> dict[str, str]:  # noqa: ANN401 - users' own classes
+def _modules(*objects: Any) -> dict[str, str]:
     """Files of the modules outside of garage whose classes the objects are made of."""
     modules = {}
     for part in _parts(objects, set()):

@@ -1,37 +1,34 @@
 """The trainer owns the loop and nothing else."""
 
 import contextlib
-import functools
 import logging
-import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import threadpoolctl
 
 from garage.core.ports import Algorithm, Env, Sampler
-from garage.core.state import copied, take
+from garage.core.spaces import check_fit
+from garage.core.state import take
 from garage.core.streams import Streams
-from garage.core.types import EpisodeBatch, State
-from garage.errors import ArgumentError, InUseError, NoSnapshotError, NothingLeftError, OrderError, RecipeError
+from garage.errors import ArgumentError, InUseError, NothingLeftError, OrderError, RecipeError
 from garage.experiment import deterministic, recipes
 from garage.experiment.arguments import Stats, TrainArgs, tables
 from garage.experiment.collector import Collector
-from garage.experiment.context import DATA, ExperimentContext, new_directory
+from garage.experiment.context import ExperimentContext
+from garage.experiment.destination import Origin, destination
 from garage.experiment.fingerprint import differences, fingerprint, provenance
-from garage.experiment.run_state import capture_state, load_state, restored_episodes, stored_episodes
+from garage.experiment.run_state import Run, capture_state, checked_metrics, load_state, restored_episodes
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
 from garage.recording.progress_table import ProgressTable
 from garage.sampler.local import LocalSampler
 from garage.storage.lock import holder_of, in_use
-from garage.storage.manifest import Manifest
 from garage.storage.retention import Retention
-from garage.storage.run_directory import RunDirectory
-from garage.storage.store import SnapshotStore, StoredSnapshot
+from garage.storage.run_directory import RunDirectory, pretty
+from garage.storage.store import SnapshotStore, StoredSnapshot, row_json
 from garage.storage.writer import Capture, RunWriter
 
 logger = logging.getLogger(__name__)
@@ -47,4 +44,375 @@ class Trainer:
     """
 
     def __init__(self, snapshot_config: ExperimentContext | None = None, *, n_threads: int = 1) -> None:
-        ...
+        if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+            msg = f"n_threads must be an integer of at least 1, got {n_threads!r}."
+            raise ArgumentError(msg)
+        self._config, self._n_threads = snapshot_config, n_threads
+        self._run: Run | None = None
+        self._args: TrainArgs | None = None
+        self._stats = Stats()
+        self._origin: Origin | None = None
+        self._writer: RunWriter | None = None
+        self._metrics: dict[str, Any] | None = None
+        self._interrupted = False
+
+    @property
+    def algo(self) -> Algorithm:
+        """The algorithm that was set up or restored."""
+        return self._need_run("trainer.algo").algo
+
+    @property
+    def env(self) -> Env:
+        """The environment that was set up or restored."""
+        return self._need_run("trainer.env").env
+
+    @property
+    def total_env_steps(self) -> int:
+        """Environment steps of all training episodes so far."""
+        return self._stats.total_env_steps
+
+    @property
+    def stats(self) -> Stats:
+        """How far the run got."""
+        return self._stats
+
+    @property
+    def snapshot_dir(self) -> Path | None:
+        """Where this trainer writes; None until it does, without a context."""
+        if self._writer is not None:
+            return self._writer.directory.path
+        return None if self._config is None else Path(self._config.snapshot_dir)
+
+    def setup(
+        self,
+        algo: Algorithm,
+        env: Env,
+        *,
+        sampler: Sampler | None = None,
+        n_lanes: int | None = None,
+        n_groups: int | None = None,
+    ) -> None:
+        """Take an experiment's objects, give them their first parameters and make their recipe.
+
+        Args:
+            algo: what learns.
+            env: where.
+            sampler: who runs the lanes; by default this process.
+            n_lanes: environments that step together, by default chosen from world and batch size. Part of what
+                decides a run's numbers, so it is saved and stays.
+            n_groups: units of work of a collect; likewise.
+
+        Raises:
+            MismatchError: a policy does not fit the environment.
+        """
+        with console():
+            for policy in algo.policies().values():
+                check_fit(policy, env)
+            seed = deterministic.get_seed()
+            if seed is None:
+                seed = deterministic.draw_seed()
+                logger.info("No seed was set; this run draws %d: set_seed(%d) repeats it", seed, seed)
+                deterministic.seed_generators(seed)
+            algo.initialise(Streams(seed).at("initialise"))
+            recipe, problem = None, None
+            try:
+                recipe = recipes.make(algo, env)
+            except RecipeError as error:
+                problem = str(error)
+                logger.warning(
+                    "This experiment has no recipe: %s. Training goes on; to restore it, a script must call "
+                    "trainer.setup(algo, env) first",
+                    problem,
+                )
+            collector = Collector(env, sampler or LocalSampler(), algo.discount, n_lanes=n_lanes, n_groups=n_groups)
+            self._run = Run(algo, env, collector, seed, recipe, problem)
+
+    def train(
+        self,
+        n_epochs: int,
+        batch_size: int,
+        *,
+        plot: bool = False,
+        store_episodes: bool = False,
+        pause_for_plot: bool = False,
+    ) -> float:
+        """Train from the beginning; under ``garage run --resume``, from the newest snapshot of the run.
+
+        Args:
+            n_epochs: in all.
+            batch_size: about how many environment steps an epoch; started episodes are finished.
+            plot: show the policy while it learns.
+            store_episodes: keep the last epoch's episodes in the snapshot, as ``trainer.stats.last_episode``.
+            pause_for_plot: wait for Enter after each plot.
+
+        Returns:
+            The mean return of the last epoch's episodes.
+
+        Raises:
+            OrderError: ``setup`` was not called, or this trainer has trained already.
+            ArgumentError: an argument is out of range.
+        """
+        self._need_run("train")
+        args = TrainArgs(n_epochs, batch_size, plot, store_episodes, pause_for_plot)
+        if self._args is not None:
+            msg = "This trainer has trained or restored already. To go on, call resume(n_epochs=...)."
+            raise OrderError(msg)
+        with console():
+            own = self._own_snapshots()
+            if own is not None:
+                self._restore(own, "last")
+                return self._train(args.changed(start_epoch=self._stats.last_itr))
+            return self._train(args)
+
+    def save(self, epoch: int) -> None:
+        """Save a snapshot of the state after ``epoch``, whatever the snapshot mode.
+
+        Raises:
+            OrderError: ``setup`` was not called.
+            ArgumentError: the state in memory is that of another epoch.
+            StorageError: it could not be written; what was committed before is intact.
+        """
+        self._need_run("save")
+        self._need_whole_state()
+        finished = self._stats.total_epoch
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0 or finished not in {-1, epoch}:
+            expected = "an integer of at least 0" if finished < 0 else f"{finished}, the epoch of the state in memory"
+            msg = f"Cannot save epoch {epoch!r}: expected {expected}."
+            raise ArgumentError(msg)
+        with console(), self._writing() as writer:
+            writer.commit(self._capture(epoch), requested=True)
+
+    def restore(self, from_dir: str | Path, from_epoch: int | str = "last") -> TrainArgs:
+        """Load a snapshot. Nothing on the disk changes.
+
+        In a script that has not called ``setup``, the objects are rebuilt from the run's recipe, which runs the
+        code that it names. After ``setup``, only values are loaded, into the objects that were set up.
+
+        Args:
+            from_dir: a run's directory.
+            from_epoch: ``"last"``, ``"first"``, ``"best"`` or an epoch.
+
+        Returns:
+            What the run was trained with; ``start_epoch`` is the first epoch that ``resume`` computes.
+
+        Raises:
+            NoSnapshotError: there is no such directory, or no such snapshot in it.
+            DamagedError: there is, but none that verifies.
+            FormatVersionError: another version of garage wrote it.
+            InUseError: another process is writing there, and this trainer has no directory of its own.
+            RecipeError: the objects cannot be rebuilt.
+            MismatchError: the snapshot does not fit the objects that were set up.
+        """
+        with console():
+            own = self._own_snapshots()
+            if own is not None:
+                logger.info("This run has snapshots of its own: going on from them instead of from %s", from_dir)
+            return self._restore(Path(from_dir).expanduser() if own is None else own, "last" if own else from_epoch)
+
+    def resume(
+        self,
+        n_epochs: int | None = None,
+        batch_size: int | None = None,
+        *,
+        plot: bool | None = None,
+        store_episodes: bool | None = None,
+        pause_for_plot: bool | None = None,
+    ) -> float:
+        """Go on training after ``restore`` or ``train``; arguments that are left out stay as they were.
+
+        Args:
+            n_epochs: in all, not in addition.
+            batch_size: see `train`.
+            plot: see `train`.
+            store_episodes: see `train`.
+            pause_for_plot: see `train`.
+
+        Returns:
+            The mean return of the last epoch's episodes.
+
+        Raises:
+            OrderError: neither ``restore`` nor ``train`` was called before.
+            NothingLeftError: the run has already reached ``n_epochs``.
+        """
+        if self._args is None:
+            msg = "resume needs something to go on from: call restore(directory) or train(...) first."
+            raise OrderError(msg)
+        self._need_whole_state()
+        args = self._args.changed(
+            n_epochs=n_epochs,
+            batch_size=batch_size,
+            plot=plot,
+            store_episodes=store_episodes,
+            pause_for_plot=pause_for_plot,
+            start_epoch=self._stats.last_itr,
+        )
+        with console():
+            return self._train(args)
+
+    def _restore(self, path: Path, from_epoch: int | str) -> TrainArgs:
+        logger.info("Restore from snapshot saved in %s", path)
+        holder = holder_of(RunDirectory(path).lock_path) if self._config is None else None
+        if holder is not None:
+            raise InUseError(in_use(RunDirectory(path).lock_path, holder))
+        store = SnapshotStore(path)
+        snapshot = store.read(from_epoch)
+        manifest = snapshot.manifest
+        for problem in snapshot.problems:
+            logger.warning("Passed over a damaged snapshot, fell back to epoch %d: %s", manifest.epoch, problem)
+        newest = from_epoch == "last" or store.read("last").manifest.epoch == manifest.epoch
+        rebuilt = self._run is None
+        run = self._run or self._rebuild(snapshot)
+        load_state(run, snapshot, rebuilt=rebuilt)
+        saved_seed: int = take(take(snapshot.state, "counters", "the run"), "seed", "the counters")
+        seed = deterministic.get_seed()
+        reseeded = seed is not None and seed != saved_seed
+        run.seed = saved_seed if seed is None else seed
+        if reseeded:
+            logger.info("seed %d -> %d: differs from its parent from here", saved_seed, run.seed)
+        self._run, self._writer, self._interrupted = run, None, False
+        self._origin = Origin(path, manifest, newest=newest, reseeded=reseeded)
+        self._args = TrainArgs(**manifest.train_args, start_epoch=manifest.epoch + 1)
+        self._metrics = dict(manifest.metrics)
+        self._stats = Stats(
+            manifest.epoch,
+            run.collector.total_env_steps,
+            manifest.stats["elapsed_seconds"],
+            lambda: restored_episodes(store.read_episodes(manifest)),
+        )
+        for line in tables(manifest.train_args, manifest.stats, manifest.epoch):
+            logger.info("%s", line)
+        with self._threads():
+            for line in differences(manifest.fingerprint, fingerprint()):
+                logger.warning("The numbers may differ from the original's in their last bits: %s", line)
+        if not reseeded:
+            deterministic.load_generators_state(take(snapshot.state, "process", "the run"))
+        return self._args
+
+    def _rebuild(self, snapshot: StoredSnapshot) -> Run:
+        if snapshot.recipe is None:
+            msg = (
+                f"This run has no recipe ({snapshot.manifest.recipe_problem}), so its objects cannot be rebuilt. "
+                "Build them yourself and call trainer.setup(algo, env) before restore."
+            )
+            raise RecipeError(msg)
+        algo, env = recipes.load(snapshot.recipe)
+        collector = Collector(env, LocalSampler(), algo.discount, n_lanes=None, n_groups=None)
+        return Run(algo, env, collector, 0, snapshot.recipe, None)
+
+    def _train(self, args: TrainArgs) -> float:
+        if args.start_epoch >= args.n_epochs:
+            msg = (
+                f"There is nothing left to do: {args.start_epoch} epochs are finished and n_epochs={args.n_epochs} is "
+                f"the total. To train on: resume(n_epochs={args.start_epoch + args.n_epochs})."
+            )
+            raise NothingLeftError(msg)
+        resumed = self._stats.total_epoch >= 0
+        run, self._args = self._need_run("train"), args
+        with self._threads(), self._writing() as writer, contextlib.closing(run.collector):
+            writer.add_event("resume" if resumed else "start", epoch=args.start_epoch, **args.as_json())
+            table = ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
+            logger.info("Obtaining samples...")
+            clock = time.perf_counter() - self._stats.elapsed_seconds
+            self._interrupted = True
+            try:
+                for epoch in range(args.start_epoch, args.n_epochs):
+                    self._epoch(run, epoch, writer, table, clock)
+            except BaseException as error:
+                writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
+                raise
+            self._interrupted = False
+            writer.add_event("finished", epoch=args.n_epochs - 1)
+        return float((self._metrics or {})["Evaluation/AverageReturn"])
+
+    def _epoch(self, run: Run, epoch: int, writer: RunWriter, table: ProgressTable, clock: float) -> None:
+        begun = time.perf_counter()
+        streams = Streams(run.seed)
+        with epoch_prefix(epoch):
+            logger.info("Obtaining samples for iteration %d...", epoch)
+            run.collector.begin_epoch(epoch, streams, self._need_args().batch_size)
+            learned = run.algo.epoch(run.collector, streams.at("epoch", epoch))
+            run.collector.end_epoch()
+            self._metrics = checked_metrics({**learned, **run.collector.metrics()})
+            batch = run.collector.last_batch if self._need_args().store_episodes else None
+            elapsed = time.perf_counter() - clock
+            self._stats = Stats(epoch, run.collector.total_env_steps, elapsed, lambda: batch)
+            saves = writer.retention.saves(epoch)
+            if saves:
+                logger.info("Saving snapshot...")
+            digest = writer.commit(self._capture(epoch))
+            if saves:
+                logger.info("Saved")
+            now = time.perf_counter()
+            logger.info("Time %.2f s", now - clock)
+            logger.info("EpochTime %.2f s", now - begun)
+        show_plain(table_of(self._metrics))
+        table.record(epoch, row_json(epoch, digest, self._metrics))
+
+    def _capture(self, epoch: int) -> Capture:
+        run = self._need_run("save")
+        args = self._args
+        state, opaque = capture_state(run, epoch, self._stats.last_episode if args and args.store_episodes else None)
+        return Capture(
+            epoch=epoch,
+            state=state,
+            opaque=opaque,
+            metrics=self._metrics,
+            train_args=TrainArgs(epoch + 1, 1).as_json() if args is None else args.as_json(),
+            stats=self._stats.as_json() | {"last_itr": epoch + 1},
+            fingerprint=self._fingerprint,
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[RunWriter]:
+        """The run's writer, open; opened anew after training has ended."""
+        run = self._need_run("save")
+        if self._writer is None:
+            goal = destination(self._config, self._origin, run.seed)
+            retention = Retention(goal.info.snapshot_mode, goal.info.snapshot_gap)
+            self._writer = RunWriter(
+                goal.info,
+                goal.path,
+                retention=retention,
+                recipe=run.recipe,
+                recipe_problem=run.recipe_problem,
+                last_epoch=goal.last_epoch,
+                rows=goal.rows,
+            )
+            self._writer.write_file("provenance.json", pretty(provenance()))
+            logger.info("Writing to %s", goal.path)
+        else:
+            self._writer.reopen()
+        with contextlib.closing(self._writer), debug_log(self._writer.directory.debug_log_path), self._threads():
+            self._fingerprint = fingerprint()
+            yield self._writer
+
+    def _threads(self) -> contextlib.AbstractContextManager[Any]:
+        limits: contextlib.AbstractContextManager[Any] = threadpoolctl.threadpool_limits(limits=self._n_threads)
+        return limits
+
+    def _own_snapshots(self) -> Path | None:
+        """The context's directory, if this run is to go on from the snapshots in it."""
+        if self._config is None or not self._config.resumes or self._args is not None:
+            return None
+        path = Path(self._config.snapshot_dir)
+        return path if RunDirectory(path).manifest_epochs() else None
+
+    def _need_run(self, call: str) -> Run:
+        if self._run is None:
+            msg = f"{call} needs an experiment: call trainer.setup(algo, env) or trainer.restore(directory) first."
+            raise OrderError(msg)
+        return self._run
+
+    def _need_args(self) -> TrainArgs:
+        if self._args is None:
+            msg = "Not training: call train or resume."
+            raise OrderError(msg)
+        return self._args
+
+    def _need_whole_state(self) -> None:
+        if self._interrupted:
+            msg = (
+                "Training was interrupted in the middle of an epoch, so the state in memory is of no epoch. "
+                "Every finished epoch is safe: call restore(directory), then resume."
+            )
+            raise OrderError(msg)

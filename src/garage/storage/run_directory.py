@@ -26,6 +26,8 @@ class RunInfo(msgspec.Struct, kw_only=True, frozen=True):
     arguments: dict[str, Any]
     """Of the experiment function, as JSON."""
     seed: int | None
+    snapshot_mode: str = "last"
+    snapshot_gap: int = 1
     x_axis: str = "TotalEnvSteps"
     parent: Parent | None = None
 

@@ -35,7 +35,7 @@ class Capture:
         epoch: which.
         state: the state tree; nobody changes its arrays any more.
         opaque: pickles by path.
-        metrics: of the epoch.
+        metrics: of the epoch; None for a state that no epoch has led to, which gets no row.
         train_args: the first table that ``restore`` prints.
         stats: the second.
         fingerprint: versions, CPU and threads.
@@ -44,7 +44,7 @@ class Capture:
     epoch: int
     state: State
     opaque: dict[str, bytes]
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] | None
     train_args: dict[str, Any]
     stats: dict[str, Any]
     fingerprint: dict[str, Any]
@@ -232,7 +232,7 @@ class RunWriter:
 
     def _append_row(self, capture: Capture, digest: str) -> None:
         """Append the epoch's row, unless it is there: a user's own ``save`` may come after the epoch's."""
-        if capture.epoch <= self._last_row_epoch:
+        if capture.metrics is None or capture.epoch <= self._last_row_epoch:
             return
         line = msgspec.json.encode(row_json(capture.epoch, digest, capture.metrics)) + b"\n"
         self._disk.append(self.directory.metrics_path, line, sync=self.retention.saves(capture.epoch))
@@ -253,7 +253,7 @@ class RunWriter:
             written_at=now(),
             train_args=capture.train_args,
             stats=capture.stats,
-            metrics={key: state_trees.json_scalar(value) for key, value in capture.metrics.items()},
+            metrics={key: state_trees.json_scalar(value) for key, value in (capture.metrics or {}).items()},
             fingerprint=capture.fingerprint,
             recipe=self._recipe,
             recipe_problem=self._recipe_problem,

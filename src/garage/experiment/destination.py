@@ -1,0 +1,128 @@
+"""Where a run writes: its context's directory, the restored one, or a new one beside it."""
+
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from garage.errors import ArgumentError, StorageError
+from garage.experiment.context import DATA, ExperimentContext, new_directory
+from garage.storage.manifest import Manifest
+from garage.storage.run_directory import RunDirectory, RunInfo, now
+from garage.storage.writer import parent_of, rows_up_to
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The snapshot that was restored.
+
+    Attributes:
+        path: of its run.
+        manifest: the snapshot's.
+        newest: whether no newer one verifies.
+        reseeded: whether the run goes on with another seed than the snapshot's.
+    """
+
+    path: Path
+    manifest: Manifest
+    newest: bool
+    reseeded: bool
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where to write.
+
+    Attributes:
+        path: the directory.
+        info: who the run is.
+        last_epoch: the epoch of its own snapshot that it goes on from, or None in a new directory.
+        rows: metrics of the epochs before, for a new directory.
+    """
+
+    path: Path
+    info: RunInfo
+    last_epoch: int | None
+    rows: bytes
+
+
+def destination(config: ExperimentContext | None, origin: Origin | None, seed: int) -> Destination:
+    """Decide, and make the directory.
+
+    A context's directory comes first; else a run goes on in place from its newest snapshot, and from an older
+    one, or with another seed, into ``<name>_1``; else into ``data/local/experiment/<script name>``.
+
+    Raises:
+        ArgumentError: a run with another seed would go on in its parent's directory.
+    """
+    if config is not None:
+        path = Path(config.snapshot_dir)
+        in_place = origin is not None and origin.path.resolve() == path.resolve()
+    elif origin is not None:
+        in_place = origin.newest and not origin.reseeded
+        path = origin.path if in_place else new_directory(origin.path)
+    else:
+        in_place, path = False, new_directory(DATA / "experiment" / script_name())
+    if in_place and origin is not None:
+        if origin.reseeded:
+            msg = (
+                f"A run that goes on with another seed differs from its parent, so it cannot write to {path}, its "
+                "parent's directory. Leave set_seed out, or write to another directory."
+            )
+            raise ArgumentError(msg)
+        return Destination(path, _recorded_info(origin, seed), origin.manifest.epoch, b"")
+    parent = None if origin is None else parent_of(origin.manifest, origin.path)
+    rows = b"" if origin is None else rows_up_to(RunDirectory(origin.path), origin.manifest.log)
+    inherited = None if origin is None or config is not None else _recorded_info(origin, seed)
+    return Destination(path, _new_info(path, config, seed, parent, inherited), None, rows)
+
+
+def script_name() -> str:
+    """The name of the running script without its ending, or ``session`` where there is none."""
+    main = sys.modules.get("__main__")
+    file = None if main is None else main.__dict__.get("__file__")
+    return Path(file).stem if file else "session"
+
+
+def _new_info(
+    path: Path,
+    config: ExperimentContext | None,
+    seed: int,
+    parent: Any,
+    inherited: RunInfo | None,
+) -> RunInfo:
+    info = RunInfo(
+        id=secrets.token_hex(8),
+        name=path.name,
+        created_at=now(),
+        target=None,
+        arguments={},
+        seed=seed,
+        parent=parent,
+    )
+    source: Any = config if config is not None else inherited
+    if source is None:
+        return info
+    shared = ("target", "snapshot_mode", "snapshot_gap", "x_axis")
+    return msgspec.structs.replace(
+        info, arguments=dict(source.arguments), **{name: getattr(source, name) for name in shared}
+    )
+
+
+def _recorded_info(origin: Origin, seed: int) -> RunInfo:
+    """The run's own run.json; if that is damaged, what its manifest knows."""
+    try:
+        return RunDirectory(origin.path).info()
+    except StorageError:
+        return RunInfo(
+            id=origin.manifest.run,
+            name=origin.manifest.name,
+            created_at=origin.manifest.written_at,
+            target=None,
+            arguments={},
+            seed=seed,
+            parent=origin.manifest.parent,
+        )

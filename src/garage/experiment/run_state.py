@@ -1,0 +1,120 @@
+"""The objects of a run and the state tree that they make together."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from garage.core.ports import Algorithm, Env, Stateful
+from garage.core.state import copied, take
+from garage.core.types import EpisodeBatch, State
+from garage.errors import ArgumentError, RecipeError
+from garage.experiment import deterministic, recipes
+from garage.experiment.collector import Collector
+from garage.storage.store import EPISODES, StoredSnapshot
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """The objects of one run.
+
+    Attributes:
+        algo: what learns.
+        env: where.
+        collector: how it gets its data.
+        seed: of the run's streams.
+        recipe: what rebuilds algo and env, or None.
+        recipe_problem: why there is no recipe.
+    """
+
+    algo: Algorithm
+    env: Env
+    collector: Collector
+    seed: int
+    recipe: bytes | None
+    recipe_problem: str | None
+
+
+def capture_state(run: Run, epoch: int, batch: EpisodeBatch | None) -> tuple[State, dict[str, bytes]]:
+    """The state tree after an epoch, sharing no memory with the live objects, and the opaque parts.
+
+    Args:
+        run: the objects.
+        epoch: the last finished one.
+        batch: episodes to keep beside the state, or None.
+    """
+    state: State = {
+        "env": copied(run.env.state_dict()) if isinstance(run.env, Stateful) else {},
+        "sampler": run.collector.sampler_state(),
+        "counters": {"epoch": epoch, "seed": run.seed, **run.collector.counters_state()},
+        "process": deterministic.generators_state(),
+    }
+    opaque: dict[str, bytes] = {}
+    if isinstance(run.algo, Stateful):
+        state["algo"] = copied(run.algo.state_dict())
+    else:
+        opaque["algo"] = recipes.dump_opaque(run.algo)
+    if batch is not None:
+        state[EPISODES] = _batch_state(batch)
+    return state, opaque
+
+
+def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> None:
+    """Put a snapshot's state into a run's objects; all but the process's generators.
+
+    Args:
+        run: its objects; an algorithm without a state of its own is replaced.
+        snapshot: what to load.
+        rebuilt: whether the objects were rebuilt from the recipe, so that opaque parts may be unpickled too.
+
+    Raises:
+        MismatchError: the state does not fit the objects.
+        RecipeError: there are opaque parts, but the objects are somebody's own.
+    """
+    state: dict[str, Any] = snapshot.state
+    if snapshot.opaque and not rebuilt:
+        msg = (
+            f"Cannot load {', '.join(f'`{path}`' for path in snapshot.opaque)} into objects of your own: it has no "
+            "state_dict(), so it was pickled whole. Restore without calling setup before, or give it "
+            "state_dict() and load_state_dict(state)."
+        )
+        raise RecipeError(msg)
+    if "algo" in snapshot.opaque:
+        run.algo = recipes.load_opaque(snapshot.opaque["algo"])
+    else:
+        run.algo.load_state_dict(take(state, "algo", "the run"))
+    if isinstance(run.env, Stateful):
+        run.env.load_state_dict(take(state, "env", "the run"))
+    run.collector.load_state(take(state, "sampler", "the run"), take(state, "counters", "the run"))
+
+
+def restored_episodes(state: State | None) -> EpisodeBatch | None:
+    """The episodes that were kept beside a snapshot."""
+    if state is None:
+        return None
+    return EpisodeBatch(**state)  # type: ignore[arg-type] # written by _batch_state, checked by EpisodeBatch
+
+
+def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, int | float]:
+    """Metrics as Python numbers.
+
+    Raises:
+        ArgumentError: one of them is not a number.
+    """
+    checked: dict[str, int | float] = {}
+    for key, value in metrics.items():
+        number = value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value
+        if not isinstance(key, str) or isinstance(number, bool) or not isinstance(number, int | float):
+            msg = f"The metric {key!r} is {value!r} of type {type(value).__name__}; expected a number under a str."
+            raise ArgumentError(msg)
+        checked[key] = number
+    return checked
+
+
+def _batch_state(batch: EpisodeBatch) -> State:
+    columns = {column.name: getattr(batch, column.name) for column in fields(batch)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in columns.items()}
