@@ -19,6 +19,7 @@ cuts an episode the return is bootstrapped from the baseline.
 
 import logging
 import math
+import numbers
 from collections.abc import Mapping
 
 from garage.core import losses, returns, trust_region
@@ -74,12 +75,12 @@ class TRPO(Component):
         for name, value, fits, expected in (
             ("discount", discount, 0 <= discount <= 1, "within [0, 1]"),
             ("gae_lambda", gae_lambda, 0 <= gae_lambda <= 1, "within [0, 1]"),
-            ("max_kl_step", max_kl_step, max_kl_step > 0, "above 0"),
-            ("entropy_weight", entropy_weight, entropy_weight >= 0, "at least 0"),
-            ("cg_iterations", cg_iterations, cg_iterations >= 1, "at least 1"),
-            ("damping", damping, damping >= 0, "at least 0"),
+            ("max_kl_step", max_kl_step, 0 < max_kl_step < math.inf, "above 0 and finite"),
+            ("entropy_weight", entropy_weight, 0 <= entropy_weight < math.inf, "at least 0 and finite"),
+            ("cg_iterations", cg_iterations, _is_integer(cg_iterations) and cg_iterations >= 1, "an integer of at least 1"),
+            ("damping", damping, 0 <= damping < math.inf, "at least 0 and finite"),
             ("backtrack_ratio", backtrack_ratio, 0 < backtrack_ratio < 1, "within (0, 1)"),
-            ("max_backtracks", max_backtracks, max_backtracks >= 0, "at least 0"),
+            ("max_backtracks", max_backtracks, _is_integer(max_backtracks) and max_backtracks >= 0, "an integer of at least 0"),
         ):
             if not fits:
                 msg = f"TRPO's {name} must be {expected}, got {value!r}."
@@ -153,8 +154,8 @@ class TRPO(Component):
             return objective.fisher_product(theta, vector) + self.damping * vector
 
         logger.info("computing descent direction")
-        direction = trust_region.conjugate_gradient(damped_product, descent, n_iterations=self.cg_iterations)
-        longest = trust_region.scaled_to_trust_region(direction, damped_product, self.max_kl_step)
+        direction, residual = trust_region.conjugate_gradient(damped_product, descent, n_iterations=self.cg_iterations)
+        longest = trust_region.scaled_to_trust_region(direction, descent - residual, self.max_kl_step)
         logger.info("descent direction computed")
 
         def loss_and_kl(candidate: Array) -> tuple[float, float]:
@@ -188,3 +189,7 @@ class TRPO(Component):
             "Perplexity": math.exp(after.entropy),
         }
         return {f"{self.policy.name}/{name}": value for name, value in metrics.items()}
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -4,6 +4,8 @@ Source: Duan, Chen, Houthooft, Schulman and Abbeel 2016, "Benchmarking deep rein
 continuous control", section 4.
 """
 
+import logging
+
 import numpy as np
 
 from garage.core.recipe import Component
@@ -12,6 +14,8 @@ from garage.core.spaces import flat_size, flatten_rows
 from garage.core.state import take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Metrics, State
 from garage.errors import ArgumentError, MismatchError
+
+_logger = logging.getLogger(__name__)
 
 _CLIP = 10.0
 _RIDGE_TRIES = 5
@@ -42,6 +46,9 @@ class LinearFeatureBaseline(Component):
         features = self._features(batch)
         explained = explained_variance(features @ self._coefficients, returns)
         gram, moments = features.T @ features, features.T @ returns
+        if not (np.isfinite(gram).all() and np.isfinite(moments).all()):  # lstsq need not come back from these
+            _logger.warning("%s: observations or returns are not finite or too large; it is not fitted", self.name)
+            return {"ExplainedVariance": explained}
         for attempt in range(_RIDGE_TRIES + 1):
             regularised = gram + self.ridge * 10.0**attempt * np.eye(len(gram))
             coefficients = np.linalg.lstsq(regularised, moments, rcond=None)[0]
@@ -52,7 +59,7 @@ class LinearFeatureBaseline(Component):
 
     def state_dict(self) -> State:
         """The coefficients."""
-        return {"coefficients": self._coefficients}
+        return {"coefficients": self._coefficients.copy()}
 
     def load_state_dict(self, state: State) -> None:
         """Take the coefficients back.

@@ -4,7 +4,7 @@ Hidden layers are tanh, the output layer is linear. Parameters are one flat vect
 weights ``[inputs, outputs]`` in C order, then its biases ``[outputs]``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -91,8 +91,8 @@ def hidden_sizes_checked(hidden_sizes: Sequence[int]) -> tuple[int, ...]:
     Raises:
         ArgumentError: one of them is not an integer of at least 1.
     """
-    sizes = tuple(hidden_sizes)
+    sizes = tuple(hidden_sizes) if isinstance(hidden_sizes, Iterable) else (None,)
     if any(isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1 for size in sizes):
-        msg = f"hidden_sizes must be integers of at least 1, got {sizes}. For example: hidden_sizes=(32, 32)."
+        msg = f"hidden_sizes must be integers of at least 1, got {hidden_sizes!r}. For example: hidden_sizes=(32, 32)."
         raise ArgumentError(msg)
     return tuple(int(size) for size in sizes)

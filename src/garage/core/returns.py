@@ -17,17 +17,16 @@ def discounted_sums(x_t: Array, lengths: Array, discount: float, last: Array | N
     Returns:
         ``[N]`` float64.
     """
-    n_segments, longest = len(lengths), int(lengths.max(initial=0))
-    # Time-major and aligned at the end, so that one vectorised pass over time serves all segments.
-    rows = np.repeat(longest - lengths, lengths) + _ranges(lengths)
-    columns = np.repeat(np.arange(n_segments), lengths)
-    y = np.zeros((longest + 1, n_segments))
-    y[rows, columns] = x_t
+    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(int(lengths.sum()))  # steps to the segment's end
+    y = np.array(x_t, np.float64)
+    # By doubling: after the pass of a stride, y_t is the discounted sum of the next 2 * stride steps.
+    stride, longest = 1, int(lengths.max(initial=0))
+    while stride < longest:
+        y[:-stride] += np.where(left[:-stride] > stride, discount**stride, 0.0) * y[stride:]
+        stride *= 2
     if last is not None:
-        y[longest] = last
-    for t in range(longest - 1, -1, -1):
-        y[t] += discount * y[t + 1]
-    return np.asarray(y[rows, columns])
+        y += discount**left * np.repeat(last, lengths)
+    return y
 
 
 def bootstrap_values(batch: EpisodeBatch, values_after: Array) -> Array:
@@ -72,7 +71,3 @@ def explained_variance(predicted: Array, actual: Array) -> float:
     """Share of the variance of ``actual`` that ``predicted`` explains; NaN if there is none to explain."""
     variance = float(np.var(actual))
     return 1.0 - float(np.var(actual - predicted)) / variance if variance > 0.0 else float("nan")
-
-
-def _ranges(lengths: Array) -> Array:
-    return np.asarray(np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths))

@@ -28,7 +28,14 @@ def flat_size(space: "spaces.Space[Any]") -> int:
 
 
 def flatten_rows(space: "spaces.Space[Any]", observations: Array, dtype: np.dtype[Any]) -> Array:
-    """Observations ``[n, ...]`` as rows ``[n, flat_size(space)]`` of ``dtype``; Discrete ones become one-hot."""
+    """Observations ``[n, ...]`` as rows ``[n, flat_size(space)]`` of ``dtype``; Discrete ones become one-hot.
+
+    Raises:
+        MismatchError: they have another shape than the space's.
+    """
+    if observations.shape[1:] != space.shape:
+        msg = f"Got observations of shape {observations.shape}, expected n rows of shape {space.shape} for {space}."
+        raise MismatchError(msg)
     if isinstance(space, spaces.Discrete):
         rows = np.zeros((len(observations), int(space.n)), dtype)
         rows[np.arange(len(observations)), observations.astype(np.int64) - int(space.start)] = 1

@@ -18,6 +18,7 @@ from garage.errors import ArgumentError, MismatchError
 Leaf: TypeAlias = Array | Scalar | dict[str, Any]
 
 EMPTY: dict[str, Any] = {}
+_SCALARS = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -25,7 +26,7 @@ def flatten(state: State) -> dict[str, Leaf]:
     """Leaves by path, in sorted order; a dict without keys is a leaf of its own.
 
     Raises:
-        ArgumentError: a key is not a non-empty str without "/", or a value is neither array nor JSON scalar.
+        ArgumentError: a key is not a printable, non-empty str without "/", or a value is neither array nor JSON scalar.
     """
     return dict(sorted(_leaves(state, "")))
 
@@ -73,10 +74,12 @@ class LeafCode:
 def encode(path: str, leaf: Leaf) -> LeafCode:
     """A leaf as bytes; arrays are not copied if they already lie in little-endian C order."""
     if isinstance(leaf, np.ndarray):
-        if leaf.dtype.hasobject or leaf.dtype.fields is not None or leaf.dtype.kind not in "biufcSU":
+        # Extended precision is refused too: its layout is the machine's, and some of its bytes are nobody's.
+        extended = leaf.dtype.kind in "fc" and leaf.dtype.itemsize > (8 if leaf.dtype.kind == "f" else 16)
+        if leaf.dtype.kind not in "biufcSU" or extended:
             msg = (
-                f"Cannot store `{path}`: its dtype is {leaf.dtype}; a state holds numbers, booleans and fixed strings. "
-                "Turn it into arrays of those in state_dict()."
+                f"Cannot store `{path}`: its dtype is {leaf.dtype}; a state holds numbers of at most 64 bits, complex "
+                "ones of at most 128, booleans and fixed strings. Turn it into arrays of those in state_dict()."
             )
             raise ArgumentError(msg)
         little = leaf.astype(leaf.dtype.newbyteorder("<"), copy=False)
@@ -84,8 +87,7 @@ def encode(path: str, leaf: Leaf) -> LeafCode:
         return LeafCode(contiguous.dtype.str, leaf.shape, contiguous.reshape(-1).view(np.uint8).data)
     if isinstance(leaf, dict):
         return LeafCode("empty", (), b"{}")
-    kind = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}[type(leaf)]
-    return LeafCode(kind, (), json.dumps(json_scalar(leaf)).encode())
+    return LeafCode(_SCALARS[type(leaf)], (), json.dumps(json_scalar(leaf)).encode())
 
 
 def decode(path: str, dtype: str, shape: tuple[int, ...], data: bytes | bytearray | memoryview) -> Leaf:
@@ -148,20 +150,20 @@ def take(state: State, key: str, owner: str) -> Any:  # noqa: ANN401 - the calle
 
 def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
     for key, value in node.items():
-        if not isinstance(key, str) or not key or "/" in key:
+        # Tabs and line ends would make two trees one in the digest, and half a surrogate pair has no bytes.
+        if not isinstance(key, str) or not key or "/" in key or not key.isprintable():
             where = f"below `{prefix}`" if prefix else "at its root"
-            msg = f"Cannot use {key!r} as a key of a state tree {where}: expected a non-empty str without '/'."
+            msg = f"Cannot use {key!r} as a key of a state tree {where}: expected a printable, non-empty str without '/'."
             raise ArgumentError(msg)
         path = f"{prefix}{key}"
+        scalar = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, dict):
             if value:
                 yield from _leaves(value, f"{path}/")
             else:
                 yield path, EMPTY
-        elif isinstance(value, np.generic):
-            yield path, value.item()
-        elif value is None or isinstance(value, np.ndarray | bool | int | float | str):
-            yield path, value
+        elif isinstance(value, np.ndarray) or type(scalar) in _SCALARS:
+            yield path, scalar
         else:
             msg = (
                 f"Cannot store `{path}`: it is a {type(value).__name__}; a state holds dicts of arrays, numbers, "

@@ -33,8 +33,8 @@ V = TypeVar("V", bound=Vector)
 
 def conjugate_gradient(
     product: Callable[[V], V], b: V, *, n_iterations: int = 10, residual_tolerance: float = 1e-10
-) -> V:
-    """About the solution x of ``A x = b``.
+) -> tuple[V, V]:
+    """About the solution x of ``A x = b``, and what remains of it, ``b - A x``.
 
     Args:
         product: ``v -> A v`` for a symmetric positive definite A.
@@ -56,7 +56,7 @@ def conjugate_gradient(
         residual = residual - alpha * image
         previous, squared = squared, float(residual @ residual)
         direction = residual + (squared / previous) * direction
-    return x
+    return x, residual
 
 
 class Outcome(enum.Enum):
@@ -86,9 +86,15 @@ class Step(Generic[V]):
     kl: float
 
 
-def scaled_to_trust_region(direction: V, product: Callable[[V], V], max_kl: float) -> V | None:
-    """``direction`` scaled so that its quadratic KL is ``max_kl`` nats; None if it has no such length."""
-    curvature = float(direction @ product(direction))
+def scaled_to_trust_region(direction: V, image: V, max_kl: float) -> V | None:
+    """``direction`` scaled so that its quadratic KL is ``max_kl`` nats; None if it has no such length.
+
+    Args:
+        direction: ``[P]``.
+        image: ``A direction``, with A the curvature of the KL divergence.
+        max_kl: nats.
+    """
+    curvature = float(direction @ image)
     if not (curvature > 0.0 and math.isfinite(curvature)):
         return None
     return math.sqrt(2.0 * max_kl / curvature) * direction

@@ -3,7 +3,8 @@
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -46,23 +47,19 @@ class End(enum.IntEnum):
     """The batch ended; the episode goes on in the next one."""
 
 
-@dataclass(frozen=True)
-class Transition:
-    """One step of n lanes.
-
-    Attributes:
-        observations: ``[n, ...]``, after the step.
-        rewards: ``[n]`` float64.
-        terminated: ``[n]`` bool.
-        truncated: ``[n]`` bool.
-        infos: numeric diagnostics of the world, each ``[n, ...]``.
-    """
+class Transition(NamedTuple):
+    """One step of n lanes."""
 
     observations: Array
+    """``[n, ...]``, after the step; the receiver's to keep and to change."""
     rewards: Array
+    """``[n]`` float64."""
     terminated: Array
+    """``[n]`` bool."""
     truncated: Array
-    infos: Infos = field(default_factory=dict)
+    """``[n]`` bool."""
+    infos: Infos = MappingProxyType({})
+    """Numeric diagnostics of the world, each ``[n, ...]``."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ class EpisodeBatch:
         """The segments of all batches, in order.
 
         Raises:
-            MismatchError: there is no batch.
+            MismatchError: there is no batch, or their infos have different entries.
         """
         if not batches:
             msg = "Cannot concatenate EpisodeBatches: got none, expected at least one."
@@ -177,5 +174,9 @@ class EpisodeBatch:
 
 def _joined(values: list[Any]) -> Any:  # noqa: ANN401 - a column is an array or a mapping of arrays
     if isinstance(values[0], Mapping):
+        if any(value.keys() != values[0].keys() for value in values):
+            keys = sorted({tuple(sorted(value)) for value in values})
+            msg = f"Cannot concatenate EpisodeBatches: their infos have different entries: {keys}."
+            raise MismatchError(msg)
         return {key: np.concatenate([value[key] for value in values]) for key in values[0]}
     return np.concatenate(values)

@@ -10,7 +10,7 @@ import msgspec
 
 from garage.errors import ArgumentError, StorageError
 from garage.experiment.context import DATA, ExperimentContext, new_directory
-from garage.storage.manifest import Manifest
+from garage.storage.manifest import Manifest, Parent
 from garage.storage.run_directory import RunDirectory, RunInfo, now
 from garage.storage.writer import parent_of, rows_up_to
 
@@ -58,14 +58,13 @@ def destination(config: ExperimentContext | None, origin: Origin | None, seed: i
     Raises:
         ArgumentError: a run with another seed would go on in its parent's directory.
     """
+    in_place = goes_on_in_place(config, origin)
     if config is not None:
         path = Path(config.snapshot_dir)
-        in_place = origin is not None and origin.path.resolve() == path.resolve()
     elif origin is not None:
-        in_place = origin.newest and not origin.reseeded
         path = origin.path if in_place else new_directory(origin.path)
     else:
-        in_place, path = False, new_directory(DATA / "experiment" / script_name())
+        path = new_directory(DATA / "experiment" / script_name())
     if in_place and origin is not None:
         if origin.reseeded:
             msg = (
@@ -80,6 +79,15 @@ def destination(config: ExperimentContext | None, origin: Origin | None, seed: i
     return Destination(path, _new_info(path, config, seed, parent, inherited), None, rows)
 
 
+def goes_on_in_place(config: ExperimentContext | None, origin: Origin | None) -> bool:
+    """Whether the run writes to the directory that was restored from."""
+    if origin is None:
+        return False
+    if config is not None:
+        return origin.path.resolve() == Path(config.snapshot_dir).resolve()
+    return origin.newest and not origin.reseeded
+
+
 def script_name() -> str:
     """The name of the running script without its ending, or ``session`` where there is none."""
     main = sys.modules.get("__main__")
@@ -91,7 +99,7 @@ def _new_info(
     path: Path,
     config: ExperimentContext | None,
     seed: int,
-    parent: Any,
+    parent: Parent | None,
     inherited: RunInfo | None,
 ) -> RunInfo:
     info = RunInfo(

@@ -19,7 +19,7 @@ from garage.experiment import deterministic, recipes
 from garage.experiment.arguments import Stats, TrainArgs, tables
 from garage.experiment.collector import Collector
 from garage.experiment.context import ExperimentContext
-from garage.experiment.destination import Origin, destination
+from garage.experiment.destination import Origin, destination, goes_on_in_place
 from garage.experiment.fingerprint import differences, fingerprint, provenance
 from garage.experiment.run_state import Run, capture_state, checked_metrics, load_state, restored_episodes
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
@@ -301,6 +301,7 @@ class Trainer:
 
     def _train(self, args: TrainArgs) -> float:
         if args.start_epoch >= args.n_epochs:
+            self._tidy()
             msg = (
                 f"There is nothing left to do: {args.start_epoch} epochs are finished and n_epochs={args.n_epochs} is "
                 f"the total. To train on: resume(n_epochs={args.start_epoch + args.n_epochs})."
@@ -323,6 +324,12 @@ class Trainer:
             self._interrupted = False
             writer.add_event("finished", epoch=args.n_epochs - 1)
         return float((self._metrics or {})["Evaluation/AverageReturn"])
+
+    def _tidy(self) -> None:
+        """Clean up after a run that was killed when its last epoch was finished already."""
+        if self._writer is None and goes_on_in_place(self._config, self._origin):
+            with self._writing() as writer:
+                ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
 
     def _epoch(self, run: Run, epoch: int, writer: RunWriter, table: ProgressTable, clock: float) -> None:
         begun = time.perf_counter()

@@ -28,6 +28,11 @@ class Family(Protocol):
         """X."""
         ...
 
+    @property
+    def n_coordinates(self) -> int:
+        """How many numbers of the K outputs matter."""
+        ...
+
     def columns(self, actions: Array, dtype: np.dtype[Any]) -> Array:
         """Actions ``[N, ...]`` of a batch, laid out with steps last."""
         ...
@@ -79,6 +84,7 @@ class Categorical:
 
     def __init__(self, n_actions: int) -> None:
         self.n_outputs = n_actions
+        self.n_coordinates = n_actions - 1  # a constant added to all outputs changes nothing
 
     def columns(self, actions: Array, dtype: np.dtype[Any]) -> Array:  # noqa: ARG002 - indices have a type of their own
         """Indices ``[N]``."""
@@ -142,7 +148,7 @@ class DiagonalGaussian:
     """
 
     def __init__(self, shape: Sequence[int], min_std: float) -> None:
-        self.n_outputs = self.n_extra = math.prod(shape)
+        self.n_outputs = self.n_extra = self.n_coordinates = math.prod(shape)
         self.min_log_std = math.log(min_std)
 
     def columns(self, actions: Array, dtype: np.dtype[Any]) -> Array:

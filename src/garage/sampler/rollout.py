@@ -1,6 +1,7 @@
 """How a group runs: start rule, noise, acting at full width, and the segments that come of it."""
 
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,9 @@ def run_group(group: Group, lanes: Lanes) -> GroupResult:
         prepared = clock()
         actions, memory, agent_infos = group.policy.act(rollout.observations, rollout.memory, noise)
         acted = clock()
-        transition = rollout.step(actions)
+        taken, transition = rollout.step(actions)
         stepped = clock()
-        rollout.take(actions, memory, agent_infos, transition)
+        rollout.take(taken, memory, agent_infos, transition)
         after = clock()
         seconds["env"] += stepped - acted
         seconds["policy"] += acted - prepared
@@ -47,17 +48,19 @@ def run_group(group: Group, lanes: Lanes) -> GroupResult:
 
 
 class _Segment(NamedTuple):
-    """One episode that ended."""
+    """How one episode ended."""
 
-    lane: int
-    started_at: int
     length: int
     end: End
     last_observation: Array
 
 
 class _Rollout:
-    """The lanes of one group while it runs. State is ``[n_lanes, ...]``; logs have one such entry a step."""
+    """The lanes of one group while it runs.
+
+    The policy sees ``[n_lanes, ...]`` at every step. Logs have one entry a step with a row for each active lane,
+    so nothing is copied while all lanes are active; rows are sorted into episodes once, at the end.
+    """
 
     def __init__(self, group: Group, lanes: Lanes) -> None:
         self.group, self.lanes = group, lanes
@@ -65,19 +68,20 @@ class _Rollout:
         self.observations: Array = np.zeros((lanes.n, *(space.shape or ())), space.dtype)
         self.memory = group.policy.initial_memory(lanes.n)
         self.active: Array = np.arange(0)
-        self._all = np.arange(lanes.n)
         self._now = self._n_started = self._n_steps = 0
         self._episodes: dict[int, int] = {}
-        self._started_at = np.zeros(lanes.n, np.int64)
-        self._noise: Array | None = None
+        self._active_episodes: Array = self.active
+        self._started_at: dict[int, int] = {}
+        self._noise: Array = np.zeros((NOISE_BLOCK_STEPS, 0, 0))
         self._refills: dict[int, list[int]] = {}
         self._segments: dict[int, _Segment] = {}
         self._memories: list[Array] = []
         self._log: dict[str, list[Array]] = {"observations": [], "actions": [], "rewards": []}
+        self._episode_log: list[Array] = []
         self._env_infos: dict[str, list[Array]] = {}
         self._agent_infos: dict[str, list[Array]] = {}
 
-    def start(self, free: range | list[int]) -> None:
+    def start(self, free: Iterable[int]) -> None:
         """Start an episode in each free lane, in lane order, as long as the quota is open."""
         starting = []
         for lane in free:
@@ -85,61 +89,62 @@ class _Rollout:
                 break
             self._episodes[lane] = self._n_started
             self._started_at[lane] = self._now
-            self._draw_noise(lane, 0)
             self._n_started += 1
+            self._draw_noise(lane, 0)
             starting.append(lane)
-        if not starting:
-            return
-        seeds = [self.group.streams.world_seed(self._episodes[lane]) for lane in starting]
-        try:
-            observations = self.lanes.reset(np.array(starting), seeds)
-        except GarageError:
-            raise
-        except Exception as error:
-            raise WorldRaisedError(self._raised_at(f"reset with the seeds {seeds}")) from error
-        self.observations[starting] = observations
-        fresh = self.group.policy.initial_memory(len(starting))
-        self._memories.extend(fresh)
-        if fresh.size:
-            self.memory[starting] = fresh
-        self.active = np.array(sorted(self._episodes))
+        if starting:
+            seeds = [self.group.streams.world_seed(self._episodes[lane]) for lane in starting]
+            try:
+                observations = self.lanes.reset(np.array(starting), seeds)
+            except GarageError:
+                raise
+            except Exception as error:
+                raise WorldRaisedError(self._raised_at(f"reset with the seeds {seeds}")) from error
+            self.observations[starting] = observations
+            fresh = self.group.policy.initial_memory(len(starting))
+            self._memories.extend(fresh)
+            if fresh.size:
+                self.memory = self.memory.copy()
+                self.memory[starting] = fresh
+        self.active = np.array(sorted(self._episodes), np.int64)
+        self._active_episodes = np.array([self._episodes[lane] for lane in self.active.tolist()], np.int64)
 
     def noise_of_step(self) -> Array:
         """This step's noise ``[n_lanes, K]``; idle lanes get what was left in theirs."""
         for lane in self._refills.pop(self._now, ()):
-            self._draw_noise(lane, (self._now - int(self._started_at[lane])) // NOISE_BLOCK_STEPS)
-        if self._noise is None:  # only without lanes
-            return np.zeros((0, 0))
-        return np.asarray(self._noise[self._all, (self._now - self._started_at) % NOISE_BLOCK_STEPS])
+            self._draw_noise(lane, (self._now - self._started_at[lane]) // NOISE_BLOCK_STEPS)
+        return np.asarray(self._noise[self._now % NOISE_BLOCK_STEPS])
 
-    def step(self, actions: Array) -> Transition:
-        """Step the active lanes."""
+    def step(self, actions: Array) -> tuple[Array, Transition]:
+        """Step the active lanes; returns their actions too."""
+        taken = actions if self._is_full else actions[self.active]
         try:
-            return self.lanes.step(self.active, actions if self._is_full else actions[self.active])
+            return taken, self.lanes.step(self.active, taken)
         except GarageError:
             raise
         except Exception as error:
             raise WorldRaisedError(self._raised_at(f"step {self._now} of its lanes")) from error
 
-    def take(self, actions: Array, memory: Array, agent_infos: Infos, transition: Transition) -> None:
+    def take(self, taken: Array, memory: Array, agent_infos: Infos, transition: Transition) -> None:
         """Log what happened, finish the episodes that ended, start others in their lanes."""
-        self._log["observations"].append(self.observations)
-        self._log["actions"].append(actions)
-        self._log["rewards"].append(self._widened(transition.rewards))
+        self._log["actions"].append(taken)
+        self._log["rewards"].append(transition.rewards)
+        self._episode_log.append(self._active_episodes)
         for key, values in agent_infos.items():
-            self._agent_infos.setdefault(key, []).append(values)
+            self._agent_infos.setdefault(key, []).append(values if self._is_full else values[self.active])
         for key, values in transition.infos.items():
-            self._env_infos.setdefault(key, []).append(self._widened(values))
+            self._env_infos.setdefault(key, []).append(values)
         if self._is_full:
+            self._log["observations"].append(self.observations)
             self.observations = transition.observations
         else:
-            self.observations = self.observations.copy()
+            self._log["observations"].append(self.observations[self.active])
             self.observations[self.active] = transition.observations
         self.memory = memory
         self._n_steps += self.active.size
         self._now += 1
         ended = transition.terminated | transition.truncated
-        if ended.any():
+        if np.count_nonzero(ended):
             self._finish(np.flatnonzero(ended), transition)
 
     def batch(self) -> EpisodeBatch:
@@ -149,23 +154,21 @@ class _Rollout:
             NonFiniteError: an observation or a reward is NaN or infinite.
         """
         segments = [self._segments[episode] for episode in range(self._n_started)]
-        lengths = np.array([segment.length for segment in segments])
-        first = np.array([segment.started_at * self.lanes.n + segment.lane for segment in segments])
-        offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        rows = np.repeat(first, lengths) + offsets * self.lanes.n
+        # Logged step by step, so a stable sort by episode leaves each episode's rows in the order of time.
+        rows = np.argsort(np.concatenate(self._episode_log), kind="stable")
 
-        def gathered(log: list[Array]) -> Array:
+        def sorted_by_episode(log: list[Array]) -> Array:
             return np.asarray(np.concatenate(log)[rows])
 
         batch = EpisodeBatch(
-            **{name: gathered(log) for name, log in self._log.items()},
-            lengths=lengths,
+            **{name: sorted_by_episode(log) for name, log in self._log.items()},
+            lengths=np.array([segment.length for segment in segments]),
             last_observations=np.array([segment.last_observation for segment in segments]),
             ends=np.array([segment.end for segment in segments], np.int8),
             first_steps=np.zeros(len(segments), np.int64),
             memories=np.array(self._memories),
-            env_infos={key: gathered(log) for key, log in self._env_infos.items()},
-            agent_infos={key: gathered(log) for key, log in self._agent_infos.items()},
+            env_infos={key: sorted_by_episode(log) for key, log in self._env_infos.items()},
+            agent_infos={key: sorted_by_episode(log) for key, log in self._agent_infos.items()},
         )
         self._check_finite(batch)
         return batch
@@ -180,33 +183,26 @@ class _Rollout:
         return self._n_steps + len(self._episodes) * self.group.mean_length < self.group.n_steps
 
     def _draw_noise(self, lane: int, block: int) -> None:
+        """Fill the lane's column of the ring: its next steps' noise lies where the clock will be by then."""
         generator = self.group.streams.generator(self._episodes[lane], block)
         noise = self.group.policy.draw_noise(generator, NOISE_BLOCK_STEPS)
-        if self._noise is None:
-            self._noise = np.zeros((self.lanes.n, *noise.shape), noise.dtype)
-        self._noise[lane] = noise
-        self._refills.setdefault(int(self._started_at[lane]) + (block + 1) * NOISE_BLOCK_STEPS, []).append(lane)
+        if not self._noise.shape[1]:
+            self._noise = np.zeros((NOISE_BLOCK_STEPS, self.lanes.n, noise.shape[1]), noise.dtype)
+        position = self._now % NOISE_BLOCK_STEPS
+        until_wrap = NOISE_BLOCK_STEPS - position
+        self._noise[position:, lane] = noise[:until_wrap]
+        self._noise[:position, lane] = noise[until_wrap:]
+        self._refills.setdefault(self._now + NOISE_BLOCK_STEPS, []).append(lane)
 
     def _finish(self, ended: Array, transition: Transition) -> None:
         free = self.active[ended].tolist()
         for row, lane in zip(ended.tolist(), free, strict=True):
             end = End.TERMINATED if transition.terminated[row] else End.TRUNCATED
-            started_at = int(self._started_at[lane])
-            self._segments[self._episodes.pop(lane)] = _Segment(
-                lane, started_at, self._now - started_at, end, self.observations[lane].copy()
-            )
-            refill = self._now + -(self._now - started_at) % NOISE_BLOCK_STEPS
-            self._refills[refill].remove(lane)
-        self.active = np.array(sorted(self._episodes), np.int64)
+            length = self._now - self._started_at[lane]
+            last_observation = transition.observations[row].copy()
+            self._segments[self._episodes.pop(lane)] = _Segment(length, end, last_observation)
+            self._refills[self._now + -length % NOISE_BLOCK_STEPS].remove(lane)
         self.start(free)
-
-    def _widened(self, values: Array) -> Array:
-        """Values of the active lanes at full width; idle lanes get zeros."""
-        if self._is_full:
-            return values
-        full = np.zeros((self.lanes.n, *values.shape[1:]), values.dtype)
-        full[self.active] = values
-        return full
 
     def _raised_at(self, where: str) -> str:
         broken = self.active.size and not np.isfinite(self.observations[self.active]).all()

@@ -1,5 +1,6 @@
 """A run's directory: which file lies where, who the run is, and what happened to it."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -143,8 +144,13 @@ class RunDirectory:
         disk.append(self.events_path, line, sync=sync)
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """All events; a last line that is torn is no event."""
-        yield from whole_lines(self.events_path)
+        """All events that can be read; `SnapshotStore.verify` names those that cannot."""
+        if self.events_path.is_file():
+            for line in self.events_path.read_bytes().split(b"\n")[:-1]:
+                with contextlib.suppress(msgspec.DecodeError):
+                    event = msgspec.json.decode(line)
+                    if isinstance(event, dict):
+                        yield event
 
     def abandoned(self) -> set[str]:
         """Checksums of the manifests that a rewind abandoned."""

@@ -60,7 +60,7 @@ class SnapshotStore:
         Raises:
             FormatVersionError: one is of another format version.
         """
-        abandoned = self._abandoned()
+        abandoned = self.directory.abandoned()
         whole, problems = [], []
         for epoch in self.directory.manifest_epochs():
             try:
@@ -133,7 +133,7 @@ class SnapshotStore:
                 )
         try:
             self.directory.info()
-            self.directory.abandoned()
+            list(whole_lines(self.directory.events_path))
         except StorageError as error:
             problems.append(str(error))
         return problems
@@ -205,13 +205,6 @@ class SnapshotStore:
                     return data
         msg = f"the recipe {manifest.recipe[:12]} is missing from {self.directory.path}, or is not as written"
         raise DamagedError(msg)
-
-    def _abandoned(self) -> set[str]:
-        try:
-            return self.directory.abandoned()
-        except DamagedError:
-            # A damaged events file can hide a rewind, never a snapshot; `verify` reports the file itself.
-            return set()
 
 
 def _decoded(reader: ChunkReader, leaves: Iterable[Leaf]) -> State:

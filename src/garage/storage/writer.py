@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from garage.core import state as state_trees
 from garage.core.types import State
-from garage.errors import DamagedError, InUseError, StorageError
+from garage.errors import InUseError, StorageError
 from garage.storage import manifest as manifests
 from garage.storage import packs
 from garage.storage.disk import UNFINISHED, Disk
@@ -158,6 +158,7 @@ class RunWriter:
             raise InUseError(msg)
 
     def _open(self, recipe: bytes | None, last_epoch: int | None, rows: bytes) -> None:
+        _cut_torn_line(self.directory.events_path, self._disk)
         self.directory.write_info(self.info, self._disk)
         if recipe is not None and self._recipe is not None:
             self._write_recipe(recipe, self._recipe)
@@ -166,15 +167,12 @@ class RunWriter:
         # Only these chunks have just been read and found whole; another snapshot's may be damaged.
         self._chunks: dict[str, Chunk] = {} if newest is None else {chunk.hash: chunk for chunk in newest.chunks}
         self._requested = frozenset(
-            event["epoch"] for event in self._events() if event.get("event") == "snapshot" and event.get("requested")
+            event["epoch"]
+            for event in self.directory.events()
+            if event.get("event") == "snapshot" and event.get("requested")
         )
         self._open_log(newest, rows)
         self._remove_left_overs()
-
-    def _events(self) -> Iterable[dict[str, Any]]:
-        """Events up to the first damaged line."""
-        with contextlib.suppress(DamagedError):
-            yield from self.directory.events()
 
     def _write_recipe(self, recipe: bytes, recipe_hash: str) -> None:
         first, later = self.directory.recipe_paths(recipe_hash)
@@ -318,6 +316,7 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
             aside = directory.metrics_path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl")
             disk.write_whole(aside, [directory.metrics_path.read_bytes()])
         abandoned = {str(key): checksum for key, checksum in later.items()}
+        _cut_torn_line(directory.events_path, disk)
         directory.add_event("rewind", {"to": epoch, "abandoned": abandoned}, disk, sync=True)
         return sorted(later)
 
@@ -330,6 +329,13 @@ def rows_up_to(directory: RunDirectory, log: Log) -> bytes:
 def parent_of(manifest: Manifest, path: Path) -> Parent:
     """How a run names the snapshot that it goes on from."""
     return Parent(manifest.run, manifest.epoch, manifest.digest, str(path.absolute()))
+
+
+def _cut_torn_line(path: Path, disk: Disk) -> None:
+    """Remove what a writer that died in the middle of a line left at the end; the next line must not continue it."""
+    data = path.read_bytes() if path.is_file() else b""
+    if not data.endswith(b"\n") and data:
+        disk.truncate(path, data.rfind(b"\n") + 1)
 
 
 def _readable_rows(data: bytes, last_epoch: int) -> Iterable[bytes]:

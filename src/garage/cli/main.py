@@ -1,0 +1,105 @@
+"""The ``garage`` command: its commands, its exit codes, and how errors are shown."""
+
+import importlib
+import traceback
+from typing import Any
+
+import click
+
+from garage import __version__
+from garage.errors import (
+    ArgumentError,
+    DamagedError,
+    GarageError,
+    InUseError,
+    NoSnapshotError,
+    NothingLeftError,
+)
+
+_COMMANDS = {
+    "run": "Run an experiment of a file, or go on with it.",
+    "resume": "Go on with a run from one of its snapshots.",
+    "ls": "List the runs below a directory.",
+    "show": "Show who a run is and what a snapshot of it holds.",
+    "verify": "Read everything of a run and name what is damaged.",
+}
+"""Each is a function of that name in the module of that name; the help is here so that listing loads none."""
+
+_EXIT_CODES: tuple[tuple[type[GarageError], int], ...] = (
+    (ArgumentError, 2),
+    (NoSnapshotError, 3),
+    (DamagedError, 3),
+    (NothingLeftError, 4),
+    (InUseError, 5),
+)
+_FAILED = 1
+_INTERRUPTED = 130
+
+_EPILOG = """
+\b
+Exit codes:
+  0    fine
+  1    an error of garage, or of your own code
+  2    wrong usage, or an argument out of range
+  3    no snapshot, or a damaged one
+  4    nothing left to do
+  5    the run is in use by another process
+  130  interrupted by Ctrl-C
+"""
+
+
+class Commands(click.Group):
+    """Loads a command when it is used, and turns errors into messages and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Names, in the order of a run's life."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - see above
+        """The command of that name, loaded."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"garage.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Run the command; errors of garage become one message, others keep their traceback."""
+        try:
+            return super().invoke(ctx)
+        except GarageError as error:
+            if ctx.obj:
+                traceback.print_exception(error)
+            else:
+                click.echo("\n".join([f"Error: {error}", *getattr(error, "__notes__", ())]), err=True)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+def exit_code(error: GarageError) -> int:
+    """What the process exits with after ``error``."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), _FAILED)
+
+
+@click.group(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of every error.")
+@click.version_option(__version__, prog_name="garage")
+@click.pass_context
+def garage(ctx: click.Context, *, debug: bool) -> None:
+    """Experiments that can be stopped anywhere, continued anywhere, and end at the same numbers."""
+    ctx.obj = debug
+
+
+def main() -> None:
+    """The entry point of ``garage``."""
+    garage(prog_name="garage")
+
+
+if __name__ == "__main__":
+    main()

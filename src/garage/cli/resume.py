@@ -1,0 +1,71 @@
+"""``garage resume``: go on with a run."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from garage.errors import NothingLeftError
+from garage.experiment.trainer import Trainer
+from garage.storage.run_directory import RunDirectory
+from garage.storage.writer import rewind as abandon_after
+
+_NAMED = ("first", "last", "best")
+
+
+def _which(ctx: click.Context, param: click.Parameter, value: str) -> int | str:
+    """An epoch as a number, a name as it is."""
+    if value in _NAMED:
+        return value
+    if value.isdecimal() and value.isascii():
+        return int(value)
+    msg = f"{value!r} is none of first, last, best, nor an epoch such as 17."
+    raise click.BadParameter(msg, ctx, param)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "which",
+    callback=_which,
+    default="last",
+    show_default=True,
+    metavar="first|last|best|EPOCH",
+    help="The snapshot to go on from.",
+)
+@click.option("--rewind", is_flag=True, help="With --from EPOCH: abandon the epochs after it, and stay in RUN.")
+@click.option("--n-epochs", type=int, help="In all, not in addition; by default as before.")
+@click.option("--batch-size", type=int, help="Steps of an epoch; by default as before.")
+def resume(run: Path, which: int | str, *, rewind: bool, n_epochs: int | None, batch_size: int | None) -> None:
+    """Go on with RUN, a run's directory.
+
+    From its newest snapshot the run goes on in place; from an older one in a new directory beside it, unless
+    --rewind is given. Rebuilding the experiment runs the code that the run's recipe names.
+    """
+    if rewind:
+        if not isinstance(which, int):
+            msg = "--rewind needs --from EPOCH, the epoch after which all are abandoned."
+            raise click.UsageError(msg)
+        _rewind(run, which, n_epochs, batch_size)
+    trainer = Trainer()
+    trainer.restore(run, "last" if rewind else which)
+    trainer.resume(n_epochs=n_epochs, batch_size=batch_size)
+
+
+def _rewind(run: Path, epoch: int, n_epochs: int | None, batch_size: int | None) -> None:
+    """Abandon the epochs after ``epoch``, once it is certain that training can go on from there."""
+    logging.disable(logging.INFO)
+    try:
+        args = Trainer().restore(run, epoch).changed(n_epochs=n_epochs, batch_size=batch_size)
+    finally:
+        logging.disable(logging.NOTSET)
+    if args.start_epoch >= args.n_epochs:
+        msg = (
+            f"Nothing was rewound: {args.start_epoch} epochs would be finished and n_epochs={args.n_epochs} is the "
+            f"total. Give --n-epochs {args.start_epoch + 1} or more."
+        )
+        raise NothingLeftError(msg)
+    abandoned = abandon_after(RunDirectory(run), epoch)
+    listed = ", ".join(map(str, abandoned)) or "none"
+    click.echo(f"Rewound {run} to epoch {epoch}; abandoned the snapshots of epochs: {listed}.")

@@ -1,0 +1,85 @@
+"""``garage run``: run an experiment of a file."""
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from garage.cli import experiment_files, parameters
+from garage.errors import GarageError, NothingLeftError
+from garage.experiment.context import RESUME_CHOICES, Experiment, launch
+
+_FAILED = 1
+
+
+@click.command(
+    options_metavar="",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+)
+@click.argument("target", required=False, metavar="FILE[:FUNCTION]")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
+@click.option(
+    "--resume",
+    type=click.Choice(RESUME_CHOICES),
+    default="never",
+    show_default=True,
+    help="auto: go on with the run of these arguments if there is one; must: there has to be one; never: a new run.",
+)
+@click.option("--help", "-h", "wants_help", is_flag=True, help="Show this and, after FILE, the file's experiments.")
+@click.pass_context
+def run(ctx: click.Context, target: str | None, words: tuple[str, ...], *, resume: str, wants_help: bool) -> None:
+    """Run the experiment that FILE defines with @wrap_experiment; FUNCTION says which, where it defines several.
+
+    The other options are the experiment's own parameters, such as --n-epochs 20 or --n_epochs=20. A parameter that
+    is named like an option of `garage run` comes after `--`.
+    """
+    if wants_help:
+        click.echo(ctx.get_help())
+        if target is not None:
+            _show_parameters(target)
+        return
+    if target is None:
+        msg = "Missing argument 'FILE[:FUNCTION]'."
+        raise click.UsageError(msg)
+    path, function = experiment_files.split_target(target)
+    try:
+        experiments = experiment_files.experiments_of(experiment_files.load(path), function)
+        experiment = experiment_files.only(experiments, path)
+        _launch(experiment, parameters.parsed(words, experiment), resume)
+    except GarageError as error:
+        _add_place(error, path.resolve())
+        raise
+    except (EOFError, OSError) as error:
+        # click would take these for an end of input or of the pipe that we print to.
+        traceback.print_exception(error)
+        ctx.exit(_FAILED)
+
+
+def _launch(experiment: Experiment[Any], arguments: Mapping[str, Any], resume: str) -> None:
+    try:
+        launch(experiment, arguments, resume=resume)
+    except NothingLeftError as error:
+        if resume != "auto":
+            raise
+        click.echo(str(error))
+    except KeyboardInterrupt:
+        click.echo("Every epoch that was saved is safe: the same command with --resume auto goes on.", err=True)
+        raise
+
+
+def _show_parameters(target: str) -> None:
+    path, function = experiment_files.split_target(target)
+    experiments = experiment_files.experiments_of(experiment_files.load(path), function)
+    for name, experiment in experiments.items():
+        click.echo(f"\nParameters of {name}:")
+        for option, default in parameters.described(experiment):
+            click.echo(f"  {option}  ({default})")
+
+
+def _add_place(error: GarageError, path: Path) -> None:
+    """Say which line of the user's file an error came from."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if frames:
+        error.add_note(f"It came from line {frames[-1].lineno} of {path}; `garage --debug run` shows the traceback.")

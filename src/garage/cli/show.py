@@ -1,0 +1,219 @@
+"""``garage show``: who a run is, and what one of its snapshots holds. Reads manifests only, and unpickles nothing."""
+
+import contextlib
+import shlex
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from garage.cli.output import age, aligned, print_json
+from garage.cli.run_summary import RunSummary, summarise
+from garage.errors import DamagedError, NoSnapshotError
+from garage.storage import manifest as manifests
+from garage.storage.manifest import Leaf, Manifest
+from garage.storage.run_directory import RunDirectory, RunInfo
+from garage.storage.store import SnapshotStore
+
+_LEAVES_SHOWN = 20
+_SHORT = 12
+
+
+class _View(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is shown."""
+
+    path: Path
+    info: RunInfo | None
+    summary: RunSummary
+    epochs: list[int]
+    problems: list[str]
+    manifest: Manifest | None
+
+
+@click.command()
+@click.argument("run", metavar="RUN[@EPOCH]")
+@click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
+def show(run: str, *, as_json: bool) -> None:
+    """Show who RUN is, what its newest snapshot (or that of EPOCH) holds, and the command that continues it."""
+    path, epoch = _split(run)
+    view = _view(path, epoch)
+    if as_json:
+        print_json(_as_json(view))
+    else:
+        click.echo("\n".join(_lines(view)))
+
+
+def _split(text: str) -> tuple[Path, int | None]:
+    path, at, epoch = text.rpartition("@")
+    if not at or Path(text).exists():
+        return Path(text), None
+    if not (epoch.isdecimal() and epoch.isascii()):
+        msg = f"After the @ of RUN@EPOCH comes an epoch, such as {path}@17; got {epoch!r}."
+        raise click.UsageError(msg)
+    return Path(path), int(epoch)
+
+
+def _view(path: Path, epoch: int | None) -> _View:
+    store = SnapshotStore(path)
+    info = None
+    with contextlib.suppress(DamagedError):  # the summary names it, and the manifests still say much
+        info = store.directory.info()
+    whole, problems = store.manifests()
+    summary = summarise(path)
+    manifest = whole[-1] if epoch is None and whole else None
+    if epoch is not None:
+        manifest = _of_epoch(store.directory, whole, epoch)
+    return _View(
+        path=path,
+        info=info,
+        summary=summary,
+        epochs=[each.epoch for each in whole],
+        problems=list(dict.fromkeys([*problems, *summary.problems])),
+        manifest=manifest,
+    )
+
+
+def _of_epoch(directory: RunDirectory, whole: list[Manifest], epoch: int) -> Manifest:
+    for manifest in whole:
+        if manifest.epoch == epoch:
+            return manifest
+    if directory.manifest_path(epoch).is_file():
+        manifests.read(directory.manifest_path(epoch))
+    epochs = _ranges([manifest.epoch for manifest in whole])
+    msg = f"There is no snapshot of epoch {epoch} in {directory.path}; it has: {epochs}."
+    raise NoSnapshotError(msg)
+
+
+def _as_json(view: _View) -> dict[str, Any]:
+    snapshot = None
+    if view.manifest is not None:
+        snapshot = msgspec.to_builtins(view.manifest)
+        snapshot["leaves"] = [_leaf_json(leaf) for leaf in view.manifest.leaves]
+        snapshot["opaque"] = [_leaf_json(leaf) for leaf in view.manifest.opaque]
+        del snapshot["chunks"]
+    return {
+        "path": str(view.path),
+        "run": None if view.info is None else msgspec.to_builtins(view.info),
+        "state": view.summary.state,
+        "updated_at": view.summary.updated_at,
+        "holder": None if view.summary.holder is None else msgspec.to_builtins(view.summary.holder),
+        "epochs": view.epochs,
+        "problems": view.problems,
+        "snapshot": snapshot,
+        "continue": _continuation(view),
+    }
+
+
+def _leaf_json(leaf: Leaf) -> dict[str, Any]:
+    return {"path": leaf.path, "dtype": leaf.dtype, "shape": leaf.shape, "bytes": _size(leaf), "hash": leaf.hash}
+
+
+def _lines(view: _View) -> list[str]:
+    lines = [f"{view.path}: {view.summary.state}, last heard of {age(view.summary.updated_at)} ago"]
+    lines += _pairs(_who(view))
+    lines += [f"  problem: {problem}" for problem in view.problems]
+    if view.manifest is not None:
+        lines += ["", *_snapshot_lines(view.manifest)]
+    return [*lines, "", f"To continue: {_continuation(view)}"]
+
+
+def _who(view: _View) -> list[tuple[str, str]]:
+    info, holder = view.info, view.summary.holder
+    pairs = []
+    if info is not None:
+        arguments = " ".join(f"{name}={value!r}" for name, value in info.arguments.items())
+        pairs += [
+            ("run", f"{info.name}, id {info.id}, created {info.created_at}, format {info.format}"),
+            ("target", info.target or "none: a trainer without an experiment function"),
+            ("arguments", arguments or "none"),
+            ("seed", str(info.seed)),
+            ("parent", _parent(info)),
+        ]
+    kept = "" if info is None else f" (snapshot_mode {info.snapshot_mode!r}, gap {info.snapshot_gap})"
+    pairs.append(("snapshots", f"epochs {_ranges(view.epochs)}{kept}"))
+    if holder is not None:
+        pairs.append(("written by", f"process {holder.pid} on {holder.host} since {holder.locked_at}"))
+    return pairs
+
+
+def _parent(info: RunInfo) -> str:
+    parent = info.parent
+    if parent is None:
+        return "none"
+    return f"epoch {parent.epoch} of {parent.run} in {parent.path}, digest {parent.digest[:_SHORT]}"
+
+
+def _snapshot_lines(manifest: Manifest) -> list[str]:
+    leaves = manifest.leaves
+    stored = sum(chunk.stored for chunk in manifest.chunks)
+    versions = {name: value for name, value in manifest.fingerprint.items() if isinstance(value, str | int)}
+    opaque = ", ".join(f"{leaf.path} ({_size(leaf):,} bytes)" for leaf in manifest.opaque)
+    recipe = f"none: {manifest.recipe_problem}" if manifest.recipe is None else manifest.recipe[:_SHORT]
+    lines = [f"Epoch {manifest.epoch}, saved {manifest.written_at}", f"  digest      {manifest.digest}"]
+    lines += _pairs(
+        [
+            ("train args", " ".join(f"{name}={value}" for name, value in manifest.train_args.items())),
+            ("stats", " ".join(f"{name}={_short(value)}" for name, value in manifest.stats.items())),
+            ("recipe", recipe),
+            ("opaque", opaque or "none"),
+            ("made with", ", ".join(f"{name} {value}" for name, value in versions.items())),
+        ]
+    )
+    lines += ["", "Metrics"]
+    metrics = [(name, _short(value)) for name, value in sorted(manifest.metrics.items())]
+    half = (len(metrics) + 1) // 2
+    rows = [[*left, *right] for left, right in zip_longest(metrics[:half], metrics[half:], fillvalue=("", ""))]
+    lines += [f"  {line}" for line in aligned(rows)] or ["  none"]
+    n_bytes = sum(map(_size, leaves))
+    lines += ["", f"Leaves: {len(leaves)}, {n_bytes:,} bytes, {stored:,} in packs"]
+    shown = [[leaf.path, leaf.dtype, str(list(leaf.shape)), f"{_size(leaf):,}"] for leaf in leaves[:_LEAVES_SHOWN]]
+    lines += [f"  {line}" for line in aligned(shown)]
+    if len(leaves) > _LEAVES_SHOWN:
+        lines.append(f"  and {len(leaves) - _LEAVES_SHOWN} more; --json lists all")
+    return lines
+
+
+def _continuation(view: _View) -> str:
+    """The command, or where there is no recipe the statements, that go on from the snapshot that is shown."""
+    manifest = view.manifest
+    if manifest is None:
+        return "there is no snapshot to continue from; run its experiment again"
+    older = manifest.epoch != view.epochs[-1]
+    n_epochs = view.summary.n_epochs or manifest.train_args["n_epochs"]
+    more = manifest.epoch + 1 + n_epochs if manifest.epoch + 1 >= n_epochs else None
+    if manifest.recipe is None:
+        from_epoch = f", from_epoch={manifest.epoch}" if older else ""
+        total = "" if more is None else f"n_epochs={more}"
+        restore = f"trainer.restore({str(view.path)!r}{from_epoch})"
+        return f"trainer.setup(algo, env); {restore}; trainer.resume({total})"
+    words = ["garage", "resume", str(view.path)]
+    if older:
+        words += ["--from", str(manifest.epoch)]
+    if more is not None:
+        words += ["--n-epochs", str(more)]
+    return shlex.join(words)
+
+
+def _ranges(epochs: list[int]) -> str:
+    """Ascending numbers, with neighbours joined: ``0-3, 7``."""
+    spans: list[list[int]] = []
+    for epoch in epochs:
+        if spans and epoch == spans[-1][1] + 1:
+            spans[-1][1] = epoch
+        else:
+            spans.append([epoch, epoch])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans) or "none"
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> list[str]:
+    return [f"  {name:<11} {value}" for name, value in pairs]
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _size(leaf: Leaf) -> int:
+    return sum(piece.size for piece in leaf.pieces)

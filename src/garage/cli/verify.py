@@ -1,0 +1,44 @@
+"""``garage verify``: read everything, name what is damaged."""
+
+from pathlib import Path
+
+import click
+
+from garage.cli.output import print_json
+from garage.storage.lock import holder_of
+from garage.storage.store import SnapshotStore
+
+_NOT_WHOLE = 3
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
+@click.pass_context
+def verify(ctx: click.Context, run: Path, *, as_json: bool) -> None:
+    """Read every byte of RUN and check it against its hash; nothing is changed or unpickled.
+
+    Each problem is a line with the epoch and the leaf's path. Exits with 0 if there is none, with 3 if there is one
+    or no snapshot at all.
+    """
+    store = SnapshotStore(run)
+    if not store.directory.manifest_epochs():
+        store.directory.info()
+    problems = store.verify()
+    if problems and holder_of(store.directory.lock_path) is not None:
+        # The run goes on: what was superseded while we read it is not damaged.
+        again = set(store.verify())
+        problems = [problem for problem in problems if problem in again]
+    epochs = [] if problems else store.epochs()
+    if as_json:
+        print_json({"path": str(run), "whole": bool(epochs), "epochs": epochs, "problems": problems})
+    elif problems:
+        click.echo("\n".join(problems))
+        click.echo(f"{run} is damaged: {len(problems)} problems. What verifies can still be restored.", err=True)
+    elif epochs:
+        n_bytes = sum(path.stat().st_size for path in store.directory.packs_path.rglob("*") if path.is_file())
+        click.echo(f"{run} is whole: snapshots of epochs {', '.join(map(str, epochs))}; {n_bytes:,} bytes in packs.")
+    else:
+        click.echo(f"{run} has no snapshot: it was stopped before its first epoch ended, or keeps none.")
+    if not epochs:
+        ctx.exit(_NOT_WHOLE)

@@ -1,0 +1,141 @@
+"""Trains, is killed, and goes on: a process of its own that forks one child a job, so that starting one is cheap.
+
+Jobs come as JSON lines on standard input; the answer to each is the child's exit status on standard output.
+A child that is told to kills itself by SIGKILL: at its n-th operation on the disk (before it, or in the middle
+of a write), at its n-th line of the log, or after some seconds.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from garage.algos import TRPO
+from garage.baselines import LinearFeatureBaseline
+from garage.envs import GymEnv
+from garage.errors import NothingLeftError
+from garage.experiment import ExperimentContext, Trainer
+from garage.experiment.deterministic import set_seed
+from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
+from garage.storage.disk import Disk
+
+OPERATIONS = ("write", "sync", "sync_folder", "rename", "cut", "remove", "make_folder")
+
+
+def kill_self():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Countdown:
+    """Kills this process at the n-th call."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def reached(self):
+        self.left -= 1
+        return self.left == 0
+
+
+def kill_at_operation(n, torn):
+    countdown = Countdown(n)
+    for name in OPERATIONS:
+        original = getattr(Disk, name)
+
+        def counted(self, *args, original=original, name=name):
+            if countdown.reached():
+                if torn and name == "write":
+                    file, data = args
+                    original(self, file, memoryview(data)[: len(memoryview(data)) // 2])
+                    file.flush()
+                kill_self()
+            return original(self, *args)
+
+        setattr(Disk, name, counted)
+
+
+def kill_at_line(n):
+    countdown = Countdown(n)
+
+    class Killer(logging.Handler):
+        def emit(self, record):
+            if countdown.reached():
+                kill_self()
+
+    logging.getLogger("garage").addHandler(Killer())
+    logging.getLogger("garage").setLevel(logging.INFO)
+
+
+def perturb_heap(seed):
+    """Other addresses for everything that is allocated from here on, and other states of the process's generators."""
+    rng = random.Random(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the process's generators are what must not matter
+    return [np.empty(rng.randrange(1, 100_000), np.uint8) for _ in range(200)]
+
+
+def experiment(job):
+    env = GymEnv(job["env"], native_lanes=job.get("native_lanes", True))
+    kind = GaussianMLPPolicy if job["env"].startswith("Pendulum") else CategoricalMLPPolicy
+    policy = kind(env.spec, hidden_sizes=(8, 8))
+    return TRPO(env=env, policy=policy, baseline=LinearFeatureBaseline(env.spec)), env
+
+
+def train(job):
+    """From the beginning, or from the newest snapshot: by values into objects built here, or from the recipe alone."""
+    kept = perturb_heap(job.get("perturb", 0))
+    path = Path(job["directory"])
+    if job.get("bare") and list(path.glob("snapshots/*.json")):
+        trainer = Trainer()
+        trainer.restore(path)
+        with contextlib.suppress(NothingLeftError):
+            trainer.resume(n_epochs=job["n_epochs"])
+        return kept
+    set_seed(job["seed"])
+    trainer = Trainer(ExperimentContext(str(path), snapshot_mode=job.get("mode", "last"), resumes=True))
+    algo, env = experiment(job)
+    trainer.setup(algo, env, n_lanes=job["n_lanes"], n_groups=job.get("n_groups"))
+    with contextlib.suppress(NothingLeftError):
+        trainer.train(n_epochs=job["n_epochs"], batch_size=job["batch_size"])
+    return kept
+
+
+def run(job):
+    if "kill_at_operation" in job:
+        kill_at_operation(job["kill_at_operation"], torn=job.get("torn", False))
+    if "kill_at_line" in job:
+        kill_at_line(job["kill_at_line"])
+    if "kill_after" in job:
+        signal.signal(signal.SIGALRM, lambda *_: kill_self())
+        signal.setitimer(signal.ITIMER_REAL, job["kill_after"])
+    with Path(job["log"]).open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        train(job)
+
+
+def main():
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            try:
+                run(job)
+            except BaseException:  # noqa: BLE001 - whatever it was, the child must not go on as its parent
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
