@@ -10,7 +10,7 @@ from garage.np.policies import GaussianMLPPolicy
 
 
 @wrap_experiment
-def trpo_pendulum(ctxt=None, seed=1, n_epochs=100, batch_size=10000):
+def trpo_pendulum(ctxt=None, seed=1, n_epochs=50, batch_size=10000):
     """Train from the beginning."""
     set_seed(seed)
     trainer = Trainer(ctxt)

@@ -80,5 +80,5 @@ def assert_clean(path):
     assert store.verify() == []
     manifests, _ = store.manifests()
     assert set(pack_names(directory)) == {pack for manifest in manifests for pack in manifest.packs()}
-    assert not [path for path in directory.path.rglob(".unfinished-[0-9]*")]
+    assert not list(directory.path.rglob(".unfinished-[0-9]*"))
     assert not directory.lock_path.exists()

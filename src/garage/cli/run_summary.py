@@ -78,6 +78,9 @@ def summarise(path: Path) -> RunSummary:
         problems.append(str(error))
     state = _state(history, newest, is_held=holder is not None, is_damaged=bool(problems))
     epoch, metrics = (None, {}) if newest is None else (newest.epoch, newest.metrics)
+    n_epochs = history.n_epochs or (None if newest is None else newest.train_args.get("n_epochs"))
+    if state == "stopped" and epoch is not None and n_epochs is not None and epoch + 1 >= n_epochs:
+        state = "finished"  # it was ended between its last epoch and the event that says so
     if state in {"running", "finished"}:
         row = _last_row(directory.metrics_path)
         if row.get("epoch", -1) > (-1 if epoch is None else epoch):
@@ -87,7 +90,7 @@ def summarise(path: Path) -> RunSummary:
         name=name,
         state=state,
         epoch=epoch,
-        n_epochs=history.n_epochs or (newest.train_args.get("n_epochs") if newest else None),
+        n_epochs=n_epochs,
         average_return=_number(metrics.get(RETURN)),
         updated_at=history.updated_at or updated_at,
         holder=holder,
