@@ -77,10 +77,10 @@ class TRPO(Component):
             ("gae_lambda", gae_lambda, 0 <= gae_lambda <= 1, "within [0, 1]"),
             ("max_kl_step", max_kl_step, 0 < max_kl_step < math.inf, "above 0 and finite"),
             ("entropy_weight", entropy_weight, 0 <= entropy_weight < math.inf, "at least 0 and finite"),
-            ("cg_iterations", cg_iterations, _is_integer(cg_iterations) and cg_iterations >= 1, "an integer of at least 1"),
+            ("cg_iterations", cg_iterations, _is_count(cg_iterations, 1), "an integer of at least 1"),
             ("damping", damping, 0 <= damping < math.inf, "at least 0 and finite"),
             ("backtrack_ratio", backtrack_ratio, 0 < backtrack_ratio < 1, "within (0, 1)"),
-            ("max_backtracks", max_backtracks, _is_integer(max_backtracks) and max_backtracks >= 0, "an integer of at least 0"),
+            ("max_backtracks", max_backtracks, _is_count(max_backtracks, 0), "an integer of at least 0"),
         ):
             if not fits:
                 msg = f"TRPO's {name} must be {expected}, got {value!r}."
@@ -191,5 +191,5 @@ class TRPO(Component):
         return {f"{self.policy.name}/{name}": value for name, value in metrics.items()}
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least

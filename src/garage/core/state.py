@@ -26,7 +26,7 @@ def flatten(state: State) -> dict[str, Leaf]:
     """Leaves by path, in sorted order; a dict without keys is a leaf of its own.
 
     Raises:
-        ArgumentError: a key is not a printable, non-empty str without "/", or a value is neither array nor JSON scalar.
+        ArgumentError: a key is no printable, non-empty str without "/", or a value is neither array nor JSON scalar.
     """
     return dict(sorted(_leaves(state, "")))
 
@@ -153,7 +153,7 @@ def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
         # Tabs and line ends would make two trees one in the digest, and half a surrogate pair has no bytes.
         if not isinstance(key, str) or not key or "/" in key or not key.isprintable():
             where = f"below `{prefix}`" if prefix else "at its root"
-            msg = f"Cannot use {key!r} as a key of a state tree {where}: expected a printable, non-empty str without '/'."
+            msg = f"Cannot use {key!r} as a key of a state tree {where}: expected a printable str without '/'."
             raise ArgumentError(msg)
         path = f"{prefix}{key}"
         scalar = value.item() if isinstance(value, np.generic) else value

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -295,13 +296,15 @@ def _runs_of(wanted: Path) -> list[tuple[Path, dict[str, Any]]]:
         suffix = path.name.removeprefix(wanted.name).removeprefix("_") or "0"
         if suffix.isdecimal() and path.is_dir():
             with contextlib.suppress(StorageError):  # a folder without a readable run.json is no run to go on with
-                found.append((int(suffix), path, dict(RunDirectory(path).info().arguments)))
+                info = RunDirectory(path).info()
+                if info.target is not None:
+                    found.append((int(suffix), path, dict(info.arguments)))
     return [(path, recorded) for _, path, recorded in sorted(found, key=lambda run: run[0])]
 
 
 def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever a user passes
     """An argument as JSON keeps it; what JSON lacks, by its representation."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, list | tuple):
         return [_as_json(element) for element in value]

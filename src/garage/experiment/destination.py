@@ -114,10 +114,10 @@ def _new_info(
     source: Any = config if config is not None else inherited
     if source is None:
         return info
-    shared = ("target", "snapshot_mode", "snapshot_gap", "x_axis")
-    return msgspec.structs.replace(
-        info, arguments=dict(source.arguments), **{name: getattr(source, name) for name in shared}
-    )
+    shared = {name: getattr(source, name) for name in ("snapshot_mode", "snapshot_gap", "x_axis")}
+    # A continuation that no experiment function began is not what `garage run --resume` looks for.
+    target = None if config is None else config.target
+    return msgspec.structs.replace(info, target=target, arguments=dict(source.arguments), **shared)
 
 
 def _recorded_info(origin: Origin, seed: int) -> RunInfo:

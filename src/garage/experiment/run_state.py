@@ -29,6 +29,7 @@ class Run:
         seed: of the run's streams.
         recipe: what rebuilds algo and env, or None.
         recipe_problem: why there is no recipe.
+        seed_is_drawn: whether nobody chose the seed.
     """
 
     algo: Algorithm
@@ -37,6 +38,7 @@ class Run:
     seed: int
     recipe: bytes | None
     recipe_problem: str | None
+    seed_is_drawn: bool = False
 
 
 def capture_state(run: Run, epoch: int, batch: EpisodeBatch | None) -> tuple[State, dict[str, bytes]]:

@@ -108,10 +108,9 @@ class Trainer:
         with console():
             for policy in algo.policies().values():
                 check_fit(policy, env)
-            seed = deterministic.get_seed()
-            if seed is None:
-                seed = deterministic.draw_seed()
-                logger.info("No seed was set; this run draws %d: set_seed(%d) repeats it", seed, seed)
+            chosen = deterministic.get_seed()
+            seed = deterministic.draw_seed() if chosen is None else chosen
+            if chosen is None:
                 deterministic.seed_generators(seed)
             algo.initialise(Streams(seed).at("initialise"))
             recipe, problem = None, None
@@ -125,7 +124,7 @@ class Trainer:
                     problem,
                 )
             collector = Collector(env, sampler or LocalSampler(), algo.discount, n_lanes=n_lanes, n_groups=n_groups)
-            self._run = Run(algo, env, collector, seed, recipe, problem)
+            self._run = Run(algo, env, collector, seed, recipe, problem, seed_is_drawn=chosen is None)
 
     def train(
         self,
@@ -152,7 +151,7 @@ class Trainer:
             OrderError: ``setup`` was not called, or this trainer has trained already.
             ArgumentError: an argument is out of range.
         """
-        self._need_run("train")
+        run = self._need_run("train")
         args = TrainArgs(n_epochs, batch_size, plot, store_episodes, pause_for_plot)
         if self._args is not None:
             msg = "This trainer has trained or restored already. To go on, call resume(n_epochs=...)."
@@ -162,6 +161,8 @@ class Trainer:
             if own is not None:
                 self._restore(own, "last")
                 return self._train(args.changed(start_epoch=self._stats.last_itr))
+            if run.seed_is_drawn:
+                logger.info("No seed was set; this run drew %d: set_seed(%d) repeats it", run.seed, run.seed)
             return self._train(args)
 
     def save(self, epoch: int) -> None:
@@ -266,7 +267,7 @@ class Trainer:
         saved_seed: int = take(take(snapshot.state, "counters", "the run"), "seed", "the counters")
         seed = deterministic.get_seed()
         reseeded = seed is not None and seed != saved_seed
-        run.seed = saved_seed if seed is None else seed
+        run.seed, run.seed_is_drawn = saved_seed if seed is None else seed, False
         if reseeded:
             logger.info("seed %d -> %d: differs from its parent from here", saved_seed, run.seed)
         self._run, self._writer, self._interrupted = run, None, False

@@ -12,6 +12,7 @@ import numpy as np
 from garage.core.mlp import MLPShape
 from garage.core.ports import Evaluation
 from garage.core.types import Array
+from garage.errors import MismatchError
 from garage.np.families import Family
 from garage.np.jacobians import Jacobian, OneCoordinate, Sweeps
 
@@ -63,6 +64,7 @@ class MLPObjective:
 
     def score(self, theta: Array, weights: Array, entropy_weight: float = 0.0) -> Array:
         """See `Objective.score`."""
+        _check_shape("weights", weights, self._n)
         self._differentiate(theta)
         weights = weights.astype(self._dtype)
         gradient, layers, extra = self._zero_gradient()
@@ -76,8 +78,9 @@ class MLPObjective:
 
     def fisher_product(self, theta: Array, vector: Array) -> Array:
         """See `Objective.fisher_product`: the Jacobian forwards, the family's Fisher information, the Jacobian back."""
-        self._differentiate(theta)
         n = self._shape.n_parameters
+        _check_shape("vector", vector, n + self._family.n_extra)
+        self._differentiate(theta)
         directions = self._shape.matrices(vector[:n].astype(self._dtype))
         gradient, layers, extra = self._zero_gradient()
         for block, distributions in zip(self._blocks, self._distributions, strict=True):
@@ -91,8 +94,9 @@ class MLPObjective:
         """Activations and distributions at theta; nothing to do if they are there already."""
         if self._theta is not None and np.array_equal(self._theta, theta):
             return
-        self._theta = theta.copy()
         n = self._shape.n_parameters
+        _check_shape("theta", theta, n + self._family.n_extra)
+        self._theta = theta.copy()
         parameters = theta.astype(self._dtype)
         self._matrices = self._shape.matrices(parameters[:n])
         self._prepared = False
@@ -119,6 +123,12 @@ class MLPObjective:
         n = self._shape.n_parameters
         gradient = np.zeros(n + self._family.n_extra)
         return gradient, self._shape.matrices(gradient[:n]), gradient[n:]
+
+
+def _check_shape(name: str, array: Array, length: int) -> None:
+    if array.shape != (length,):
+        msg = f"Cannot answer for `{name}` of shape {array.shape}: this objective expects ({length},)."
+        raise MismatchError(msg)
 
 
 def _with_ones(rows: int, columns: int, dtype: np.dtype[Any]) -> Array:

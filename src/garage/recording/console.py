@@ -40,6 +40,11 @@ class _Stdout(logging.StreamHandler[Any]):
         self.stream = sys.stdout
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Whoever read the console may leave; training goes on without telling the closed pipe about it."""
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
 
 @contextlib.contextmanager
 def console() -> Iterator[None]:

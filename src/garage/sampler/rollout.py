@@ -8,7 +8,7 @@ import numpy as np
 
 from garage.core.ports import Group, GroupResult, Lanes
 from garage.core.types import Array, End, EpisodeBatch, Infos, Transition
-from garage.errors import GarageError, NonFiniteError, WorldRaisedError
+from garage.errors import GarageError, MismatchError, NonFiniteError, WorldRaisedError
 
 NOISE_BLOCK_STEPS = 256
 """Noise is drawn in blocks of so many steps, each with an address of its own; a constant of the format."""
@@ -99,7 +99,7 @@ class _Rollout:
             except GarageError:
                 raise
             except Exception as error:
-                raise WorldRaisedError(self._raised_at(f"reset with the seeds {seeds}")) from error
+                raise WorldRaisedError(self._raised_in("reset", starting)) from error
             self.observations[starting] = observations
             fresh = self.group.policy.initial_memory(len(starting))
             self._memories.extend(fresh)
@@ -113,7 +113,8 @@ class _Rollout:
         """This step's noise ``[n_lanes, K]``; idle lanes get what was left in theirs."""
         for lane in self._refills.pop(self._now, ()):
             self._draw_noise(lane, (self._now - self._started_at[lane]) // NOISE_BLOCK_STEPS)
-        return np.asarray(self._noise[self._now % NOISE_BLOCK_STEPS])
+        # A copy: the ring is written again, and a policy may hand noise on as actions.
+        return np.array(self._noise[self._now % NOISE_BLOCK_STEPS])
 
     def step(self, actions: Array) -> tuple[Array, Transition]:
         """Step the active lanes; returns their actions too."""
@@ -123,7 +124,7 @@ class _Rollout:
         except GarageError:
             raise
         except Exception as error:
-            raise WorldRaisedError(self._raised_at(f"step {self._now} of its lanes")) from error
+            raise WorldRaisedError(self._raised_in("step", self.active.tolist())) from error
 
     def take(self, taken: Array, memory: Array, agent_infos: Infos, transition: Transition) -> None:
         """Log what happened, finish the episodes that ended, start others in their lanes."""
@@ -152,7 +153,15 @@ class _Rollout:
 
         Raises:
             NonFiniteError: an observation or a reward is NaN or infinite.
+            MismatchError: an info did not come at every step.
         """
+        for key, log in (*self._env_infos.items(), *self._agent_infos.items()):
+            if len(log) != self._now:
+                msg = (
+                    f"Cannot join the info `{key}` of {self.group.env} and `{self.group.policy.name}`: it came at "
+                    f"{len(log)} of {self._now} steps, expected at all of them."
+                )
+                raise MismatchError(msg)
         segments = [self._segments[episode] for episode in range(self._n_started)]
         # Logged step by step, so a stable sort by episode leaves each episode's rows in the order of time.
         rows = np.argsort(np.concatenate(self._episode_log), kind="stable")
@@ -196,6 +205,7 @@ class _Rollout:
 
     def _finish(self, ended: Array, transition: Transition) -> None:
         free = self.active[ended].tolist()
+        self.observations = self.observations.copy()  # they may be the lanes' own, and are written to from here on
         for row, lane in zip(ended.tolist(), free, strict=True):
             end = End.TERMINATED if transition.terminated[row] else End.TRUNCATED
             length = self._now - self._started_at[lane]
@@ -204,12 +214,17 @@ class _Rollout:
             self._refills[self._now + -length % NOISE_BLOCK_STEPS].remove(lane)
         self.start(free)
 
-    def _raised_at(self, where: str) -> str:
+    def _raised_in(self, call: str, lanes: list[int]) -> str:
+        episodes = ", ".join(
+            f"{self._now - self._started_at[lane]} of seed {self.group.streams.world_seed(self._episodes[lane])}"
+            for lane in lanes
+        )
         broken = self.active.size and not np.isfinite(self.observations[self.active]).all()
         cause = "it had returned NaN or infinity as an observation before" if broken else "its own error is above"
         return (
-            f"The environment {self.group.env} raised at {where}: {cause}. Nothing of this batch is used and every "
-            "snapshot is intact: mend the environment and continue the run."
+            f"The environment {self.group.env} raised in `{call}`: {cause}. It was at one of these steps of episodes: "
+            f"{episodes}. Nothing of this batch is used and every snapshot is intact: mend the environment and "
+            "continue the run."
         )
 
     def _check_finite(self, batch: EpisodeBatch) -> None:

@@ -111,12 +111,12 @@ class RunWriter:
             (leaf.path, leaf.dtype, leaf.shape, leaf.hash) for leaf in leaves if not leaf.path.startswith(UNDIGESTED)
         )
         if not (requested or self.retention.saves(capture.epoch)):
-            self._append_row(capture, digest)
+            self._append_row(capture, digest, sync=False)
             return digest
         opaque = [LeafBytes(path, "opaque", (), data) for path, data in capture.opaque.items()]
         chunks, cut = packs.cut([*leaves, *opaque])
         placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
-        self._append_row(capture, digest)
+        self._append_row(capture, digest, sync=True)
         self._write_manifest(capture, digest, cut[: len(leaves)], cut[len(leaves) :], placed)
         if requested:
             self._requested |= {capture.epoch}
@@ -190,11 +190,10 @@ class RunWriter:
             folder = "damaged"
             with contextlib.suppress(StorageError):
                 manifest = manifests.read(path)
-                if manifest.checksum in abandoned or last_epoch < 0:
-                    folder = "abandoned"
-                elif manifest.epoch == epoch <= last_epoch:
+                if manifest.epoch == epoch <= last_epoch and manifest.checksum not in abandoned:
                     kept[epoch] = manifest
                     continue
+                folder = "abandoned"
             self._disk.move(path, path.parent / folder / f"{epoch:06d}-{now().replace(':', '')}.json")
         return kept
 
@@ -228,12 +227,14 @@ class RunWriter:
         last = [line for line in data.split(b"\n") if line][-1:]
         self._last_row_epoch = msgspec.json.decode(last[0])["epoch"] if last else -1
 
-    def _append_row(self, capture: Capture, digest: str) -> None:
+    def _append_row(self, capture: Capture, digest: str, *, sync: bool) -> None:
         """Append the epoch's row, unless it is there: a user's own ``save`` may come after the epoch's."""
-        if capture.metrics is None or capture.epoch <= self._last_row_epoch:
+        line = b""
+        if capture.metrics is not None and capture.epoch > self._last_row_epoch:
+            line = msgspec.json.encode(row_json(capture.epoch, digest, capture.metrics)) + b"\n"
+        self._disk.append(self.directory.metrics_path, line, sync=sync)
+        if not line:
             return
-        line = msgspec.json.encode(row_json(capture.epoch, digest, capture.metrics)) + b"\n"
-        self._disk.append(self.directory.metrics_path, line, sync=self.retention.saves(capture.epoch))
         self._log_hash.update(line)
         self._log_size += len(line)
         self._log_rows += 1
