@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from garage.experiment.context import wrap_experiment as wrap_experiment
+    from garage.experiment.load_policy import load_policy as load_policy
     from garage.experiment.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
 
-_HOME = {"Trainer": "garage.experiment.trainer", "wrap_experiment": "garage.experiment.context"}
-__all__ = ["Trainer", "__version__", "wrap_experiment"]
+_HOME = {
+    "Trainer": "garage.experiment.trainer",
+    "load_policy": "garage.experiment.load_policy",
+    "wrap_experiment": "garage.experiment.context",
+}
+__all__ = ["Trainer", "__version__", "load_policy", "wrap_experiment"]
 
 
 def __getattr__(name: str) -> object:

@@ -29,6 +29,14 @@ def test_runs_at_any_depth_as_columns_and_as_json(trained):
     assert found[0]["name"] == "sample"
 
 
+def test_links_are_followed_and_each_run_is_listed_once(trained):
+    elsewhere = trained.folder / "elsewhere"
+    trained.run_path.rename(elsewhere)
+    trained.run_path.symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(trained.folder / "data")
+    assert [run["path"] for run in json.loads(trained("ls", "--json").stdout)] == ["data/local/experiment/sample"]
+
+
 def test_nothing_to_list(garage):
     assert "There are no runs below data/local" in garage("ls").stderr
     assert json.loads(garage("ls", "--json").stdout) == []

@@ -28,6 +28,7 @@ def test_every_kind_of_damage_is_a_line(trained):
     (path / "recipe").unlink()
     (path / "run.json").write_text("{")
     (path / "metrics.jsonl").write_text("")
+    (path / "lock").write_text("no lock")
     (path / "snapshots" / "000000.json").write_text("{}")
     lines = trained("verify", path, code=3).stdout.splitlines()
     for words in (

@@ -68,7 +68,8 @@ def experiments_of(module: ModuleType, function: str | None) -> dict[str, Experi
     """
     everything = {name: value for name, value in vars(module).items() if isinstance(value, Experiment)}
     if function is None:
-        own = {value.name: value for value in everything.values() if value.__module__ == module.__name__}
+        names = {value: name for name, value in everything.items() if value.__module__ == module.__name__}
+        own = {name: value for value, name in names.items()}
         if not own:
             msg = f"{module.__file__} defines no experiment. Put @wrap_experiment above a function of it."
             raise ArgumentError(msg)

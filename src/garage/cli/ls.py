@@ -25,7 +25,7 @@ def ls(directory: Path | None, *, as_json: bool) -> None:
     if directory is not None and not directory.is_dir():
         msg = f"There is no directory {directory} to list. Without one, `garage ls` lists {_DATA}."
         raise ArgumentError(msg)
-    runs = [summarise(path) for path in sorted(runs_below(root))]
+    runs = [summarise(path) for path in sorted(runs_below(root, _say))]
     if as_json:
         print_json([msgspec.to_builtins(run) for run in runs])
     elif runs:
@@ -33,6 +33,11 @@ def ls(directory: Path | None, *, as_json: bool) -> None:
         print_table(columns, [_cells(run) for run in runs])
     else:
         click.echo(f"There are no runs below {root}. `garage run FILE` makes one.", err=True)
+
+
+def _say(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        click.echo(f"Cannot look into {error.filename}: {error.strerror}.", err=True)
 
 
 def _cells(run: RunSummary) -> list[str]:

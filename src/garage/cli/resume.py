@@ -55,7 +55,7 @@ def resume(run: Path, which: int | str, *, rewind: bool, n_epochs: int | None, b
 
 def _rewind(run: Path, epoch: int, n_epochs: int | None, batch_size: int | None) -> None:
     """Abandon the epochs after ``epoch``, once it is certain that training can go on from there."""
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)  # the restore that counts says it all again
     try:
         args = Trainer().restore(run, epoch).changed(n_epochs=n_epochs, batch_size=batch_size)
     finally:

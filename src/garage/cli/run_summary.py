@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,20 @@ class _History(msgspec.Struct):
     rewound: bool = False
 
 
-def runs_below(root: Path) -> Iterator[Path]:
-    """The directories at or below ``root`` that hold a run.json; symbolic links are not followed."""
-    for folder, folders, files in os.walk(root):
+def runs_below(root: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    """The directories at or below ``root`` that hold a run.json, each once; symbolic links are followed.
+
+    Args:
+        root: where to begin.
+        on_error: is told of each directory that cannot be looked into.
+    """
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=on_error, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         if "run.json" in files:
             yield Path(folder)
             folders[:] = [name for name in folders if name not in _NOT_RUNS]

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+import garage
+from garage.algos import TRPO
+from garage.baselines import ZeroBaseline
+from garage.envs import GymEnv
+from garage.errors import NoSnapshotError, RecipeError
+from garage.experiment import ExperimentContext, Trainer
+from garage.experiment.deterministic import forget_seed, get_seed, set_seed
+from garage.np.policies import CategoricalMLPPolicy
+
+
+@pytest.fixture
+def trained(tmp_path):
+    before = get_seed()
+    set_seed(1)
+    env = GymEnv("CartPole-v1")
+    algo = TRPO(env=env, policy=CategoricalMLPPolicy(env.spec, hidden_sizes=(4,)), baseline=ZeroBaseline(env.spec))
+    trainer = Trainer(ExperimentContext(str(tmp_path / "run"), snapshot_mode="all"))
+    trainer.setup(algo, env)
+    trainer.train(n_epochs=2, batch_size=60)
+    forget_seed(before)
+    return tmp_path / "run", algo.policy
+
+
+def test_the_policy_of_a_run_acts_as_the_trained_one_does(trained):
+    run, policy = trained
+    loaded = garage.load_policy(run)
+    observations = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+    for ours, theirs in zip(
+        loaded.act(observations, loaded.initial_memory(7), None)[::2],
+        policy.act(observations, policy.initial_memory(7), None)[::2],
+        strict=True,
+    ):
+        np.testing.assert_equal(ours, theirs)
+
+
+def test_the_epoch_can_be_chosen(trained):
+    run, policy = trained
+    assert (garage.load_policy(run, 0).theta != policy.theta).any()
+    np.testing.assert_array_equal(garage.load_policy(run, "last").theta, policy.theta)
+
+
+def test_what_is_not_there_is_named(trained):
+    run, _ = trained
+    with pytest.raises(NoSnapshotError, match="epoch 7"):
+        garage.load_policy(run, 7)
+    with pytest.raises(RecipeError, match="no policy 'critic'; it has: policy"):
+        garage.load_policy(run, name="critic")
