@@ -55,4 +55,5 @@ with tempfile.TemporaryDirectory() as scratch:
     print(f"   equal digests: {equal} of {len(digests)} epochs; last {digests[-1][:16]} and {resumed_digests[-1][:16]}")
     print(f"   equal progress.csv, apart from wall-clock columns: {'yes' if table == resumed_table else 'NO'}")
     print(f"   best mean return: {max(curve):.1f} of 500")
-    assert digests == resumed_digests and table == resumed_table and max(curve) > 475
+    assert (digests, table) == (resumed_digests, resumed_table)
+    assert max(curve) > 475

@@ -34,6 +34,11 @@ class TrainArgs:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 msg = f"{name} must be an integer of at least 1, got {value!r}."
                 raise ArgumentError(msg)
+        for name in ("plot", "store_episodes", "pause_for_plot"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                msg = f"{name} must be True or False, got {value!r}."
+                raise ArgumentError(msg)
         for name in ("plot", "pause_for_plot"):
             if getattr(self, name):
                 msg = f"{name}=True would be ignored: this version cannot plot yet. Leave it out."

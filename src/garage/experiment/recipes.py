@@ -8,9 +8,10 @@ import importlib
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
@@ -19,6 +20,7 @@ from blake3 import blake3
 
 from garage.core.ports import Stateful
 from garage.core.recipe import Component
+from garage.core.types import State
 from garage.errors import RecipeError
 
 _PROTOCOL = 5
@@ -40,7 +42,11 @@ def make(algo: Any, env: Any) -> bytes:  # noqa: ANN401 - users' own classes
     recipe = json.dumps(header).encode() + b"\n" + pickled
     rebuilt_algo, rebuilt_env = load(recipe)
     if isinstance(algo, Stateful):
-        rebuilt_algo.load_state_dict(algo.state_dict())
+        try:
+            rebuilt_algo.load_state_dict(algo.state_dict())
+        except Exception as error:
+            msg = f"rebuilt from its constructor's arguments, the algorithm does not take its own state: {error}"
+            raise RecipeError(msg) from error
     lines = _differences(algo, env, rebuilt_algo, rebuilt_env)
     if lines:
         msg = (
@@ -73,9 +79,11 @@ def load(recipe: bytes) -> tuple[Any, Any]:
                 sys.path.remove(header["folder"])
                 raise
     except ModuleNotFoundError as error:
-        recorded = header["modules"].get(error.name, f"not recorded; the script lay in {header['folder']}")
+        # Of a package that is missing as a whole, only the modules that were needed are recorded.
+        inside = [file for name, file in header["modules"].items() if f"{name}.".startswith(f"{error.name}.")]
+        place = f"It was at {inside[0]}" if inside else f"The script lay in {header['folder']}"
         msg = (
-            f"Cannot rebuild the experiment: there is no module {error.name!r}. It was at {recorded}. "
+            f"Cannot rebuild the experiment: there is no module {error.name!r}. {place}. "
             "Put its folder on PYTHONPATH, or install it; or call trainer.setup(algo, env) before restore."
         )
         raise RecipeError(msg) from error
@@ -87,14 +95,43 @@ def load(recipe: bytes) -> tuple[Any, Any]:
         raise RecipeError(msg) from error
 
 
-def dump_opaque(part: object) -> bytes:
-    """Pickle an object that has no state of its own."""
-    return bytes(cloudpickle.dumps(part, protocol=_PROTOCOL))
+def dump_opaque(path: str, part: object) -> bytes:
+    """Pickle an object that has no state of its own, with the state of the components in it.
+
+    Raises:
+        RecipeError: it cannot be pickled.
+    """
+    file = io.BytesIO()
+    try:
+        _OpaquePickler(file, protocol=_PROTOCOL).dump(part)
+    except Exception as error:
+        msg = (
+            f"Cannot save `{path}`: it has no state_dict(), so it is pickled whole, which raised "
+            f"{type(error).__name__}: {error}. Give it state_dict() and load_state_dict(state)."
+        )
+        raise RecipeError(msg) from error
+    return file.getvalue()
 
 
 def load_opaque(data: bytes) -> Any:  # noqa: ANN401 - users' own classes
     """The inverse of `dump_opaque`. This runs the code that the pickle names."""
     return cloudpickle.load(io.BytesIO(data))
+
+
+class _OpaquePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
+    """A component by itself pickles as its constructor call; here, what it has learned goes along."""
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - pickle's protocol
+        if isinstance(obj, Component) and isinstance(obj, Stateful):
+            call, arguments = obj.__reduce__()
+            return _with_state, (call, arguments, obj.state_dict())
+        return super().reducer_override(obj)
+
+
+def _with_state(call: Callable[..., Any], arguments: tuple[Any, ...], state: State) -> Any:  # noqa: ANN401 - see above
+    made = call(*arguments)
+    made.load_state_dict(state)
+    return made
 
 
 def _loads(pickled: bytes) -> tuple[Any, Any]:
@@ -109,10 +146,11 @@ def _script_folder() -> Path:
 
 
 def _modules(*objects: Any) -> dict[str, str]:
-    """Files of the modules outside of garage whose classes the objects are made of."""
+    """Files of the modules outside of garage whose classes and functions the objects are made of."""
     modules = {}
     for part in _parts(objects, set()):
-        module = sys.modules.get(type(part).__module__)
+        definition = part if isinstance(part, type | FunctionType) else type(part)
+        module = sys.modules.get(definition.__module__)
         file = None if module is None else module.__dict__.get("__file__")
         if file and not module.__name__.startswith("garage."):  # type: ignore[union-attr] # it has a file, so it is one
             modules[module.__name__] = str(Path(file).resolve())  # type: ignore[union-attr] # see above
@@ -120,7 +158,7 @@ def _modules(*objects: Any) -> dict[str, str]:
 
 
 def _parts(node: Any, seen: set[int]) -> Iterator[Any]:  # noqa: ANN401 - users' own classes
-    if id(node) in seen or isinstance(node, (*_PLAIN, np.ndarray, type)):
+    if id(node) in seen or isinstance(node, (*_PLAIN, np.ndarray)):
         return
     seen.add(id(node))
     if isinstance(node, Mapping):

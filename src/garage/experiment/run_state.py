@@ -59,7 +59,7 @@ def capture_state(run: Run, epoch: int, batch: EpisodeBatch | None) -> tuple[Sta
     if isinstance(run.algo, Stateful):
         state["algo"] = copied(run.algo.state_dict())
     else:
-        opaque["algo"] = recipes.dump_opaque(run.algo)
+        opaque["algo"] = recipes.dump_opaque("algo", run.algo)
     if batch is not None:
         state[EPISODES] = _batch_state(batch)
     return state, opaque

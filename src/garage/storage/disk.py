@@ -4,6 +4,7 @@ Everything that is written goes through a `Disk`, so tests can stop, tear or slo
 A file that is not finished has a name that no reader looks for: it begins with ``.unfinished-``.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ class Disk:
         """Make ``path`` hold ``parts``, synced, or leave it as it was.
 
         Raises:
-            WriteError: the operating system refused.
+            WriteError: the operating system refused. If all it refused is to sync the folder, ``path`` holds ``parts``.
         """
         unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex(8)}")
         try:
@@ -34,8 +35,9 @@ class Disk:
             self.rename(unfinished, path)
             self.sync_folder(path.parent)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise WriteError(_refused(path, error)) from error
+            with contextlib.suppress(OSError):  # what cannot be removed now, the next writer removes
+                unfinished.unlink()
+            raise WriteError(refused(path, error)) from error
 
     def append(self, path: Path, data: bytes, *, sync: bool) -> None:
         """Add ``data`` to the end of ``path``; after a failure the file has its old length again.
@@ -50,11 +52,11 @@ class Disk:
                     self.write(file, data)
                     if sync:
                         self.sync(file)
-                except OSError:
+                except BaseException:
                     file.truncate(size)
                     raise
         except OSError as error:
-            raise WriteError(_refused(path, error)) from error
+            raise WriteError(refused(path, error)) from error
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut ``path`` to its first ``size`` bytes, synced.
@@ -67,7 +69,7 @@ class Disk:
                 self.cut(file, size)
                 self.sync(file)
         except OSError as error:
-            raise WriteError(_refused(path, error)) from error
+            raise WriteError(refused(path, error)) from error
 
     def move(self, path: Path, target: Path) -> None:
         """Give ``path`` another name, synced.
@@ -81,15 +83,32 @@ class Disk:
             self.sync_folder(target.parent)
             self.sync_folder(path.parent)
         except OSError as error:
-            raise WriteError(_refused(path, error)) from error
+            raise WriteError(refused(path, error)) from error
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder and those above it; their names are synced."""
-        if path.is_dir():
-            return
-        self.make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        self.sync_folder(path.parent)
+        """Make a folder and those above it; their names are synced.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            if not path.is_dir():
+                self.make_folder(path.parent)
+                path.mkdir(exist_ok=True)
+                self.sync_folder(path.parent)
+        except OSError as error:
+            raise WriteError(refused(path, error)) from error
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; one that is not there is as good.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            self.unlink(path)
+        except OSError as error:
+            raise WriteError(refused(path, error)) from error
 
     def write(self, file: IO[bytes], data: bytes | memoryview) -> None:
         """Write all of ``data``."""
@@ -118,12 +137,13 @@ class Disk:
         """Cut an open file."""
         file.truncate(size)
 
-    def remove(self, path: Path) -> None:
-        """Remove a file; one that is not there is as good."""
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
         path.unlink(missing_ok=True)
 
 
-def _refused(path: Path, error: OSError) -> str:
+def refused(path: Path, error: OSError) -> str:
+    """The message for a write that the operating system refused."""
     return (
         f"Cannot write {path}: {error.strerror or error}. What was committed before is intact. "
         "Free or mend the disk, then continue the run from its newest snapshot."

@@ -4,17 +4,19 @@ The file ``lock`` says who writes: host, boot, process and when that process beg
 leaves it behind; whoever comes next on the same host sees that the process is gone and takes over.
 """
 
+import contextlib
 import os
 import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import msgspec
 from filelock import FileLock
 
-from garage.errors import InUseError
-from garage.storage.disk import Disk
+from garage.errors import InUseError, WriteError
+from garage.storage.disk import Disk, refused
 from garage.storage.run_directory import now, pretty
 
 
@@ -39,6 +41,7 @@ class WriterLock:
 
     Raises:
         InUseError: a living process, or one on another host, holds it.
+        WriteError: the disk refused.
     """
 
     def __init__(self, path: Path, disk: Disk) -> None:
@@ -51,7 +54,11 @@ class WriterLock:
             holder = holder_of(path)
             if holder is not None:
                 raise InUseError(in_use(path, holder))
-            disk.write_whole(path, [pretty(self._owner)])
+            try:
+                disk.write_whole(path, [pretty(self._owner)])
+            except BaseException:
+                self._remove_own()  # if only the folder's sync was refused, it is there
+                raise
 
     def check(self) -> None:
         """Make sure that nobody else has taken over.
@@ -71,9 +78,7 @@ class WriterLock:
     def release(self) -> None:
         """Let others write; does nothing if somebody else has taken over."""
         with self._guard():
-            owner = _read(self._path)
-            if owner is not None and owner.token == self._owner.token:
-                self._disk.remove(self._path)
+            self._remove_own()
 
     def __enter__(self) -> Self:
         return self
@@ -81,9 +86,24 @@ class WriterLock:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _guard(self) -> FileLock:
+    def _remove_own(self) -> None:
+        owner = _read(self._path)
+        if owner is not None and owner.token == self._owner.token:
+            self._disk.remove(self._path)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
         """Two that find the same dead owner must not both take over."""
-        return FileLock(self._path.with_name(".unfinished-lock-guard"))
+        path = self._path.with_name(".unfinished-lock-guard")
+        guard = FileLock(path)
+        try:
+            guard.acquire()
+        except OSError as error:
+            raise WriteError(refused(path, error)) from error
+        try:
+            yield
+        finally:
+            guard.release()
 
 
 def holder_of(path: Path) -> Owner | None:
@@ -111,7 +131,7 @@ def _read(path: Path) -> Owner | None:
         return msgspec.json.decode(path.read_bytes(), type=Owner)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # also what is not UTF-8
         msg = f"{path} is not a lock file of garage: {error}. If no run is writing to {path.parent}, remove it."
         raise InUseError(msg) from error
 

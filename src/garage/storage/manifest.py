@@ -5,7 +5,7 @@ checksum's 64 digits replaced by zeros.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from blake3 import blake3
@@ -16,13 +16,16 @@ FORMAT = 1
 _NO_CHECKSUM = "0" * 64
 _FIELD = b'"checksum": "'
 
+FileHash: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+"""Names a file, so nothing else may stand there: no path that leads out of the run."""
+
 
 class Chunk(msgspec.Struct, frozen=True):
     """Where the bytes of one chunk lie."""
 
     hash: str
     """BLAKE3 of the uncompressed bytes, in hex; the chunk's name."""
-    pack: str
+    pack: FileHash
     """Name of the pack, in hex."""
     offset: int
     """In the pack, bytes."""
@@ -85,7 +88,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     stats: dict[str, Any]
     metrics: dict[str, Any]
     fingerprint: dict[str, Any]
-    recipe: str | None
+    recipe: FileHash | None
     recipe_problem: str | None
     log: Log
     leaves: tuple[Leaf, ...]
@@ -137,7 +140,7 @@ def decode(data: bytes, where: str) -> Manifest:
         version = msgspec.json.decode(data, type=_Version).format
         if version == FORMAT:
             return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # also what is not UTF-8
         msg = f"The manifest {where} is damaged: {error}."
         raise DamagedError(msg) from error
     msg = (

@@ -20,6 +20,7 @@ SMALL_BYTES = 64 << 10
 """Leaves up to this size share chunks."""
 MAGIC = b"garage pack 1\n\0\0"
 _ALIGNMENT = 64
+_OFFSET_BITS = 63
 _LEAST_GAIN = 0.9
 
 
@@ -46,28 +47,30 @@ def cut(leaves: Sequence[LeafBytes]) -> tuple[list[bytes | memoryview], list[Lea
         The chunks' bytes, and the leaves with pieces that index them.
     """
     chunks: list[bytes | memoryview] = []
-    pieces: dict[str, list[Piece]] = {leaf.path: [] for leaf in leaves}
+    pieces: list[list[Piece]] = [[] for _ in leaves]
     shared: list[memoryview] = []
     size = 0
-    for leaf in leaves:
+    for leaf, own in zip(leaves, pieces, strict=True):
         if leaf.data.nbytes > SMALL_BYTES:
             continue
         if size + leaf.data.nbytes > CHUNK_BYTES:
             chunks.append(b"".join(shared))
             shared, size = [], 0
-        pieces[leaf.path].append(Piece(len(chunks), size, leaf.data.nbytes))
+        own.append(Piece(len(chunks), size, leaf.data.nbytes))
         shared.append(leaf.data)
         size += leaf.data.nbytes
     if shared:
         chunks.append(b"".join(shared))
-    for leaf in leaves:
+    for leaf, own in zip(leaves, pieces, strict=True):
         if leaf.data.nbytes <= SMALL_BYTES:
             continue
         for start in range(0, leaf.data.nbytes, CHUNK_BYTES):
             part = leaf.data[start : start + CHUNK_BYTES]
-            pieces[leaf.path].append(Piece(len(chunks), 0, part.nbytes))
+            own.append(Piece(len(chunks), 0, part.nbytes))
             chunks.append(part)
-    return chunks, [Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.hash, tuple(pieces[leaf.path])) for leaf in leaves]
+    return chunks, [
+        Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.hash, tuple(own)) for leaf, own in zip(leaves, pieces, strict=True)
+    ]
 
 
 def store(
@@ -142,14 +145,15 @@ class ChunkReader:
 
     def _read(self, chunk: Chunk, leaf: Leaf) -> bytes:
         path = self._directory.pack_path(chunk.pack)
-        if not 0 <= chunk.raw <= CHUNK_BYTES or not 0 <= chunk.stored <= 2 * CHUNK_BYTES or chunk.offset < 0:
+        sizes_fit = 0 <= chunk.raw <= CHUNK_BYTES and 0 <= chunk.stored <= 2 * CHUNK_BYTES
+        if not sizes_fit or chunk.offset < 0 or chunk.offset.bit_length() > _OFFSET_BITS:
             raise DamagedError(_damaged(leaf, f"the chunk {chunk.hash[:12]} has impossible sizes"))
         try:
             with path.open("rb") as file:
                 file.seek(chunk.offset)
                 data = file.read(chunk.stored)
             if chunk.codec == "zstd":
-                data = zstandard.ZstdDecompressor().decompress(data, max_output_size=chunk.raw)
+                data = _decompressed(data, chunk.raw)
         except OSError as error:
             raise DamagedError(_damaged(leaf, f"cannot read the pack {path}: {error.strerror}")) from error
         except zstandard.ZstdError as error:
@@ -179,6 +183,14 @@ def _compressed(chunk: bytes | memoryview) -> tuple[bytes | memoryview, str]:
     """By zstd level 1 where that gains at least a tenth."""
     smaller = zstandard.ZstdCompressor(level=1).compress(chunk)
     return (smaller, "zstd") if len(smaller) <= _LEAST_GAIN * memoryview(chunk).nbytes else (memoryview(chunk), "raw")
+
+
+def _decompressed(data: bytes, size: int) -> bytes:
+    """At most ``size`` bytes; the frame's own word on its size comes first for the library, so it is asked before."""
+    if zstandard.frame_content_size(data) > size:
+        msg = "the frame is longer than it should be"
+        raise zstandard.ZstdError(msg)
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
 
 
 def _damaged(leaf: Leaf, reason: str) -> str:

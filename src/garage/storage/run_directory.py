@@ -118,9 +118,12 @@ class RunDirectory:
         """
         try:
             data = self.info_path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             msg = f"There is no run in {self.path}: it has no run.json. `garage ls` lists the runs below a directory."
             raise NoSnapshotError(msg) from None
+        except OSError as error:
+            msg = f"Cannot read {self.info_path}: {error.strerror}."
+            raise DamagedError(msg) from error
         try:
             raw = msgspec.json.decode(data)
             if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] != FORMAT:
@@ -130,7 +133,7 @@ class RunDirectory:
                 )
                 raise FormatVersionError(msg)
             return msgspec.convert(raw, RunInfo)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except ValueError as error:  # also what is not UTF-8
             msg = f"{self.info_path} is damaged: {error}."
             raise DamagedError(msg) from error
 
@@ -144,21 +147,25 @@ class RunDirectory:
         disk.append(self.events_path, line, sync=sync)
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """All events that can be read; `SnapshotStore.verify` names those that cannot."""
-        if self.events_path.is_file():
-            for line in self.events_path.read_bytes().split(b"\n")[:-1]:
-                with contextlib.suppress(msgspec.DecodeError):
-                    event = msgspec.json.decode(line)
-                    if isinstance(event, dict):
-                        yield event
+        """All events that can be read; `SnapshotStore.verify` names those that cannot.
+
+        Raises:
+            DamagedError: the system refuses to read the file.
+        """
+        for line in content(self.events_path).split(b"\n")[:-1]:
+            with contextlib.suppress(ValueError):
+                event = msgspec.json.decode(line)
+                if isinstance(event, dict):
+                    yield event
 
     def abandoned(self) -> set[str]:
         """Checksums of the manifests that a rewind abandoned."""
         return {
             checksum
             for event in self.events()
-            if event.get("event") == "rewind"
-            for checksum in event.get("abandoned", {}).values()
+            if event.get("event") == "rewind" and isinstance(event.get("abandoned"), dict)
+            for checksum in event["abandoned"].values()
+            if isinstance(checksum, str)
         }
 
 
@@ -166,11 +173,9 @@ def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSONL file; a last line without newline is no line.
 
     Raises:
-        DamagedError: a whole line is not a JSON object.
+        DamagedError: a whole line is not a JSON object, or the system refuses to read the file.
     """
-    if not path.is_file():
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(content(path).split(b"\n")[:-1], start=1):
         try:
             row = json.loads(line)
         except ValueError as error:
@@ -180,6 +185,21 @@ def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             msg = f"{path} is damaged in line {number}: expected a JSON object, got {type(row).__name__}."
             raise DamagedError(msg)
         yield row
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file; none if it is not there.
+
+    Raises:
+        DamagedError: the system refuses to read it.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        msg = f"Cannot read {path}: {error.strerror}."
+        raise DamagedError(msg) from error
 
 
 def now() -> str:

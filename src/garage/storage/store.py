@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageE
 from garage.storage import manifest as manifests
 from garage.storage.manifest import Leaf, Manifest
 from garage.storage.packs import ChunkReader
-from garage.storage.run_directory import RunDirectory, whole_lines
+from garage.storage.run_directory import RunDirectory, content, whole_lines
 
 EPISODES = "episodes"
 """Stored episodes lie below this path of the state tree; they are read only when asked for."""
@@ -113,30 +114,40 @@ class SnapshotStore:
             whole, problems = self.manifests()
         except StorageError as error:
             return [str(error)]
-        with_log = _prefix_hashes(self.directory.metrics_path, {manifest.log.bytes for manifest in whole})
         for manifest in whole:
-            reader = ChunkReader(self.directory, manifest.chunks)
-            for leaf in (*manifest.leaves, *manifest.opaque):
-                try:
-                    data = reader.leaf(leaf)
-                    if leaf in manifest.leaves:
-                        state_trees.decode(leaf.path, leaf.dtype, leaf.shape, data)
-                except (DamagedError, MismatchError) as error:
-                    problems.append(f"epoch {manifest.epoch}: {error}")
+            problems += [f"epoch {manifest.epoch}: {problem}" for problem in self._damaged_parts(manifest)]
+        hashes: dict[int, str] = {}
+        with contextlib.suppress(DamagedError):  # below, the file is read again and its problem named
+            hashes = _prefix_hashes(self.directory.metrics_path, {manifest.log.bytes for manifest in whole})
+        problems += [
+            f"epoch {manifest.epoch}: {self.directory.metrics_path} differs from the rows it was saved with"
+            for manifest in whole
+            if hashes.get(manifest.log.bytes) != manifest.log.hash
+        ]
+        logs = (self.directory.events_path, self.directory.metrics_path)
+        for check in (self.directory.info, *(partial(list, whole_lines(path)) for path in logs)):
             try:
-                self._recipe(manifest)
-            except DamagedError as error:
-                problems.append(f"epoch {manifest.epoch}: {error}")
-            if with_log.get(manifest.log.bytes) != manifest.log.hash:
-                problems.append(
-                    f"epoch {manifest.epoch}: {self.directory.metrics_path} differs from the rows it was saved with"
-                )
-        try:
-            self.directory.info()
-            list(whole_lines(self.directory.events_path))
-        except StorageError as error:
-            problems.append(str(error))
+                check()
+            except StorageError as error:
+                problems.append(str(error))
         return problems
+
+    def _damaged_parts(self, manifest: Manifest) -> Iterator[str]:
+        reader = ChunkReader(self.directory, manifest.chunks)
+        for leaf in manifest.leaves:
+            try:
+                _value(leaf, reader.leaf(leaf))
+            except DamagedError as error:
+                yield str(error)
+        for leaf in manifest.opaque:
+            try:
+                reader.leaf(leaf)
+            except DamagedError as error:
+                yield str(error)
+        try:
+            self._recipe(manifest)
+        except DamagedError as error:
+            yield str(error)
 
     def _found(self) -> tuple[list[Manifest], list[str]]:
         path = self.directory.path
@@ -164,11 +175,19 @@ class SnapshotStore:
             msg = f"from_epoch must be 'last', 'first', 'best' or an epoch, got {which!r}."
             raise NoSnapshotError(msg)
         chosen = [manifest for manifest in whole if manifest.epoch == which]
-        if not chosen and not self.directory.manifest_path(which).is_file():
+        if not chosen and not self._is_damaged(which):
             epochs = ", ".join(str(manifest.epoch) for manifest in whole) or "none"
             msg = f"There is no snapshot of epoch {which} in {self.directory.path}; it has: {epochs}."
             raise NoSnapshotError(msg)
         return chosen
+
+    def _is_damaged(self, epoch: int) -> bool:
+        """Whether an epoch that is not among the whole ones has a manifest that is damaged, not an abandoned one."""
+        path = self.directory.manifest_path(epoch)
+        try:
+            return path.is_file() and manifests.read(path).epoch != epoch
+        except DamagedError:
+            return True
 
     def _best(self, whole: list[Manifest]) -> list[Manifest]:
         """By the mean return of the episodes that the snapshot's policy collected: those of the epoch after it."""
@@ -190,8 +209,7 @@ class SnapshotStore:
     def _load(self, manifest: Manifest, problems: tuple[str, ...]) -> StoredSnapshot:
         reader = ChunkReader(self.directory, manifest.chunks)
         kept_apart = f"{EPISODES}/"
-        leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
-        state = _decoded(reader, leaves)
+        state = _decoded(reader, [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)])
         opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
         return StoredSnapshot(manifest, state, opaque, self._recipe(manifest), problems)
 
@@ -199,8 +217,8 @@ class SnapshotStore:
         if manifest.recipe is None:
             return None
         for path in self.directory.recipe_paths(manifest.recipe):
-            with contextlib.suppress(FileNotFoundError):
-                data = path.read_bytes()
+            with contextlib.suppress(DamagedError):
+                data = content(path)
                 if blake3(data).hexdigest() == manifest.recipe:
                     return data
         msg = f"the recipe {manifest.recipe[:12]} is missing from {self.directory.path}, or is not as written"
@@ -208,19 +226,22 @@ class SnapshotStore:
 
 
 def _decoded(reader: ChunkReader, leaves: Iterable[Leaf]) -> State:
+    return state_trees.rebuild({leaf.path: _value(leaf, reader.leaf(leaf)) for leaf in leaves})
+
+
+def _value(leaf: Leaf, data: bytes) -> state_trees.Leaf:
     try:
-        return state_trees.rebuild(
-            {leaf.path: state_trees.decode(leaf.path, leaf.dtype, leaf.shape, reader.leaf(leaf)) for leaf in leaves}
-        )
-    except MismatchError as error:
-        raise DamagedError(str(error)) from error
+        return state_trees.decode(leaf.path, leaf.dtype, leaf.shape, data)
+    except (MismatchError, SyntaxError, RecursionError) as error:  # NumPy parses some names of dtypes as Python
+        msg = f"Cannot read `{leaf.path}`: {error}"
+        raise DamagedError(msg) from error
 
 
 def _prefix_hashes(path: Path, sizes: set[int]) -> dict[int, str]:
     """BLAKE3 of the first bytes of a file, for several sizes in one pass; sizes beyond its end are left out."""
     hashes: dict[int, str] = {}
     hasher, position = blake3(), 0
-    data = path.read_bytes() if path.is_file() else b""
+    data = content(path)
     for size in sorted(sizes):
         if size > len(data):
             break

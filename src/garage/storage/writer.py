@@ -1,6 +1,7 @@
 """Writing a run: packs, then the row of metrics, then the manifest; what is true at any time is one of two states."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from blake3 import blake3
 
 from garage.core import state as state_trees
 from garage.core.types import State
-from garage.errors import InUseError, StorageError
+from garage.errors import DamagedError, InUseError, NoSnapshotError, StorageError
 from garage.storage import manifest as manifests
 from garage.storage import packs
 from garage.storage.disk import UNFINISHED, Disk
@@ -20,7 +21,7 @@ from garage.storage.lock import WriterLock
 from garage.storage.manifest import Chunk, Leaf, Log, Manifest, Parent
 from garage.storage.packs import LeafBytes
 from garage.storage.retention import Retention
-from garage.storage.run_directory import RunDirectory, RunInfo, now, whole_lines
+from garage.storage.run_directory import RunDirectory, RunInfo, content, now, whole_lines
 from garage.storage.store import EPISODES, SnapshotStore, row_json
 
 UNDIGESTED = ("process/", f"{EPISODES}/")
@@ -68,6 +69,8 @@ class RunWriter:
 
     Raises:
         InUseError: another process writes there.
+        NoSnapshotError: ``last_epoch`` has no snapshot there that is whole.
+        FormatVersionError: something there is of another format version.
         WriteError: the disk refused.
     """
 
@@ -148,8 +151,7 @@ class RunWriter:
             InUseError: another process writes there, or has written there since.
         """
         self._lock = WriterLock(self.directory.lock_path, self._disk)
-        size = self.directory.metrics_path.stat().st_size if self.directory.metrics_path.is_file() else 0
-        if size != self._log_size or set(self.directory.manifest_epochs()) != set(self._manifests):
+        if not self._is_as_left():
             self._lock.release()
             msg = (
                 f"{self.directory.path} was changed by another process since this trainer wrote to it. "
@@ -157,19 +159,35 @@ class RunWriter:
             )
             raise InUseError(msg)
 
+    def _is_as_left(self) -> bool:
+        path = self.directory.metrics_path
+        if (path.stat().st_size if path.is_file() else 0) != self._log_size:
+            return False
+        try:
+            found = {epoch: self._read_manifest(epoch).checksum for epoch in self.directory.manifest_epochs()}
+        except StorageError:
+            return False
+        return found == {epoch: manifest.checksum for epoch, manifest in self._manifests.items()}
+
+    def _read_manifest(self, epoch: int) -> Manifest:
+        return manifests.read(self.directory.manifest_path(epoch))
+
     def _open(self, recipe: bytes | None, last_epoch: int | None, rows: bytes) -> None:
+        with contextlib.suppress(NoSnapshotError, DamagedError):
+            self.directory.info()  # of another format version? then hands off
+        self._manifests, aside = self._found(last_epoch)
+        newest = None if last_epoch is None else self._manifests[last_epoch]
         _cut_torn_line(self.directory.events_path, self._disk)
         self.directory.write_info(self.info, self._disk)
         if recipe is not None and self._recipe is not None:
             self._write_recipe(recipe, self._recipe)
-        self._manifests = self._settle_manifests(-1 if last_epoch is None else last_epoch)
-        newest = None if last_epoch is None else self._manifests[last_epoch]
-        # Only these chunks have just been read and found whole; another snapshot's may be damaged.
-        self._chunks: dict[str, Chunk] = {} if newest is None else {chunk.hash: chunk for chunk in newest.chunks}
+        for path, target in aside:
+            self._disk.move(path, target)
+        self._chunks: dict[str, Chunk] = {} if newest is None else _checked_chunks(newest)
         self._requested = frozenset(
             event["epoch"]
             for event in self.directory.events()
-            if event.get("event") == "snapshot" and event.get("requested")
+            if event.get("event") == "snapshot" and event.get("requested") and isinstance(event.get("epoch"), int)
         )
         self._open_log(newest, rows)
         self._remove_left_overs()
@@ -181,21 +199,28 @@ class RunWriter:
         elif blake3(first.read_bytes()).hexdigest() != recipe_hash:
             self._disk.write_whole(later, [recipe])
 
-    def _settle_manifests(self, last_epoch: int) -> dict[int, Manifest]:
-        """The manifests up to ``last_epoch``; damaged and later ones are moved out of the readers' sight."""
-        kept = {}
+    def _found(self, last_epoch: int | None) -> tuple[dict[int, Manifest], list[tuple[Path, Path]]]:
+        """The manifests up to ``last_epoch``, and where to move damaged and later ones, out of the readers' sight."""
+        kept, aside = {}, []
         abandoned = self.directory.abandoned()
+        newest = -1 if last_epoch is None else last_epoch
         for epoch in self.directory.manifest_epochs():
-            path = self.directory.manifest_path(epoch)
             folder = "damaged"
-            with contextlib.suppress(StorageError):
-                manifest = manifests.read(path)
-                if manifest.epoch == epoch <= last_epoch and manifest.checksum not in abandoned:
+            with contextlib.suppress(DamagedError):
+                manifest = self._read_manifest(epoch)
+                if manifest.epoch == epoch <= newest and manifest.checksum not in abandoned:
                     kept[epoch] = manifest
                     continue
                 folder = "abandoned"
-            self._disk.move(path, path.parent / folder / f"{epoch:06d}-{now().replace(':', '')}.json")
-        return kept
+            path = self.directory.manifest_path(epoch)
+            aside.append((path, path.parent / folder / f"{epoch:06d}-{now().replace(':', '')}.json"))
+        if last_epoch is not None and last_epoch not in kept:
+            msg = (
+                f"Cannot go on from epoch {last_epoch} of {self.directory.path}: its snapshot is no longer there, or "
+                f"no longer whole; it has: {', '.join(map(str, kept)) or 'none'}. Restore again, then resume."
+            )
+            raise NoSnapshotError(msg)
+        return kept, aside
 
     def _open_log(self, newest: Manifest | None, rows: bytes) -> None:
         """Bring metrics.jsonl to what the newest manifest says of it."""
@@ -203,10 +228,14 @@ class RunWriter:
         if newest is None:
             if path.is_file() and path.stat().st_size:
                 self._disk.move(path, path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl"))
-            self._disk.write_whole(path, [rows])
-            self._start_hash(rows)
+            parent = self.info.parent
+            readable = b"".join(_readable_rows(rows, math.inf if parent is None else parent.epoch))
+            self._disk.write_whole(path, [readable])
+            if readable != rows:
+                self.add_event("damaged_metrics", bytes=len(rows), kept=len(readable))
+            self._start_hash(readable)
             return
-        data = path.read_bytes() if path.is_file() else b""
+        data = content(path)
         belongs = data[: newest.log.bytes]
         if blake3(belongs).hexdigest() == newest.log.hash:
             if len(data) > len(belongs):
@@ -265,8 +294,12 @@ class RunWriter:
         path = self.directory.manifest_path(capture.epoch)
         if path.exists():
             self.add_event("replaced", epoch=capture.epoch)
-        self._disk.write_whole(path, [data])
-        self._manifests[capture.epoch] = manifests.decode(data, str(path))
+        try:
+            self._disk.write_whole(path, [data])
+        finally:
+            # After a refused sync of the folder it is there all the same, and its packs must stay.
+            if content(path) == data:
+                self._manifests[capture.epoch] = manifests.decode(data, str(path))
         self._chunks |= {chunk.hash: chunk for chunk in chunks}
 
     def _retain(self) -> None:
@@ -288,7 +321,7 @@ class RunWriter:
         named = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
         for folder in (self.directory.snapshots_path / "abandoned", self.directory.snapshots_path / "damaged"):
             for path in folder.glob("*.json"):
-                with contextlib.suppress(StorageError):
+                with contextlib.suppress(DamagedError):
                     named |= manifests.read(path).packs()
         for pack, path in packs.pack_names(self.directory).items():
             if pack not in named:
@@ -324,7 +357,7 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
 
 def rows_up_to(directory: RunDirectory, log: Log) -> bytes:
     """The bytes of metrics.jsonl that belong to a snapshot."""
-    return directory.metrics_path.read_bytes()[: log.bytes] if directory.metrics_path.is_file() else b""
+    return content(directory.metrics_path)[: log.bytes]
 
 
 def parent_of(manifest: Manifest, path: Path) -> Parent:
@@ -334,13 +367,20 @@ def parent_of(manifest: Manifest, path: Path) -> Parent:
 
 def _cut_torn_line(path: Path, disk: Disk) -> None:
     """Remove what a writer that died in the middle of a line left at the end; the next line must not continue it."""
-    data = path.read_bytes() if path.is_file() else b""
+    data = content(path)
     if not data.endswith(b"\n") and data:
         disk.truncate(path, data.rfind(b"\n") + 1)
 
 
-def _readable_rows(data: bytes, last_epoch: int) -> Iterable[bytes]:
+def _checked_chunks(manifest: Manifest) -> dict[str, Chunk]:
+    """Those that were read and found whole with the snapshot; of its episodes and of other snapshots none was."""
+    leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(f"{EPISODES}/")]
+    indices = {piece.chunk for leaf in (*leaves, *manifest.opaque) for piece in leaf.pieces}
+    return {manifest.chunks[index].hash: manifest.chunks[index] for index in indices}
+
+
+def _readable_rows(data: bytes, last_epoch: float) -> Iterable[bytes]:
     for line in data.split(b"\n")[:-1]:
-        with contextlib.suppress(msgspec.DecodeError, TypeError, KeyError):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             if msgspec.json.decode(line)["epoch"] <= last_epoch:
                 yield line + b"\n"
