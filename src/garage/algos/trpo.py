@@ -129,16 +129,15 @@ class TRPO(Component):
     def _improve(self, batch: EpisodeBatch, advantages: Array) -> Metrics:
         logger.info("Optimizing policy...")
         objective, theta = self.policy.objective(batch), self.policy.theta
-        old_log_likelihoods = objective.evaluate(theta).log_likelihoods
+        before = objective.evaluate(theta)
 
-        def judge(candidate: Array) -> tuple[float, Evaluation, Array]:
-            """Loss and evaluation of any parameters, and the weights of their descent direction."""
-            evaluation = objective.evaluate(candidate)
-            value, weights = losses.surrogate(evaluation.log_likelihoods, old_log_likelihoods, advantages)
-            return value - self.entropy_weight * evaluation.entropy, evaluation, weights
+        def loss_at(evaluation: Evaluation) -> tuple[float, Array]:
+            """The loss of any parameters, and the weights of their descent direction."""
+            value, weights = losses.surrogate(evaluation.log_likelihoods, before.log_likelihoods, advantages)
+            return value - self.entropy_weight * evaluation.entropy, weights
 
         logger.info("Computing loss before")
-        loss_before, before, weights = judge(theta)
+        loss_before, weights = loss_at(before)
         logger.info("Computing KL before")
         logger.info("Optimizing")
         logger.info(
@@ -159,8 +158,8 @@ class TRPO(Component):
         logger.info("descent direction computed")
 
         def loss_and_kl(candidate: Array) -> tuple[float, float]:
-            loss, evaluation, _ = judge(candidate)
-            return loss, evaluation.kl
+            evaluation = objective.evaluate(candidate)
+            return loss_at(evaluation)[0], evaluation.kl
 
         step = trust_region.backtrack(
             theta,
@@ -178,11 +177,11 @@ class TRPO(Component):
         self.policy.theta = step.theta
         logger.info("Computing KL after")
         logger.info("Computing loss after")
-        loss_after, after, _ = judge(step.theta)
+        after = objective.evaluate(step.theta)
         metrics = {
             "LossBefore": loss_before,
-            "LossAfter": loss_after,
-            "dLoss": loss_before - loss_after,
+            "LossAfter": step.loss,
+            "dLoss": loss_before - step.loss,
             "KLBefore": before.kl,
             "KL": after.kl,
             "Entropy": after.entropy,

@@ -39,13 +39,13 @@ class LinearFeatureBaseline(Component):
 
     def predict(self, batch: EpisodeBatch) -> Array:
         """Expected discounted return from each observation, ``[N]`` float64; zeros before the first fit."""
-        return np.asarray(self._features(batch) @ self._coefficients)
+        return np.asarray(self._coefficients @ self._features(batch))
 
     def fit(self, batch: EpisodeBatch, returns: Array) -> Metrics:
         """Learn ``returns`` (``[N]``); ``ExplainedVariance`` is that of the prediction made before."""
         features = self._features(batch)
-        explained = explained_variance(features @ self._coefficients, returns)
-        gram, moments = features.T @ features, features.T @ returns
+        explained = explained_variance(self._coefficients @ features, returns)
+        gram, moments = features @ features.T, features @ returns
         if not (np.isfinite(gram).all() and np.isfinite(moments).all()):  # lstsq need not come back from these
             _logger.warning("%s: observations or returns are not finite or too large; it is not fitted", self.name)
             return {"ExplainedVariance": explained}
@@ -77,13 +77,13 @@ class LinearFeatureBaseline(Component):
         self._coefficients = coefficients.astype(np.float64)
 
     def _features(self, batch: EpisodeBatch) -> Array:
-        """``[N, 2 d + 4]``."""
+        """``[2 d + 4, N]``: one row a feature, so that each is made in one sweep."""
         rows = flatten_rows(self.spec.observation_space, batch.observations, np.dtype(np.float64))
         d = rows.shape[1]
-        features = np.empty((batch.n_steps, 2 * d + 4))
-        np.clip(rows, -_CLIP, _CLIP, out=features[:, :d])
-        np.square(features[:, :d], out=features[:, d : 2 * d])
+        features = np.empty((2 * d + 4, batch.n_steps))
+        np.clip(rows.T, -_CLIP, _CLIP, out=features[:d])
+        np.square(features[:d], out=features[d : 2 * d])
         t = batch.steps / 100.0
-        features[:, 2 * d], features[:, 2 * d + 1], features[:, 2 * d + 2] = t, t * t, t * t * t
-        features[:, -1] = 1.0
+        features[2 * d], features[2 * d + 1], features[2 * d + 2] = t, t * t, t * t * t
+        features[-1] = 1.0
         return features

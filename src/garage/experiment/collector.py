@@ -157,8 +157,8 @@ class Collector:
                     f"{name}={asked}, but the snapshot was made with {saved}, which decides its numbers. Leave it out."
                 )
                 raise ArgumentError(msg)
-        self._n_lanes = take(sampler, "n_lanes", "the sampler")
-        self._n_groups = take(sampler, "n_groups", "the sampler")
+            if saved is not None:
+                setattr(self, f"_{name}", saved)
         self._mean_lengths = dict(take(sampler, "mean_lengths", "the sampler"))
         self.total_env_steps = take(counters, "total_env_steps", "the counters")
         self._total_episodes = take(counters, "total_episodes", "the counters")

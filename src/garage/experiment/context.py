@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from garage.errors import ArgumentError, NoSnapshotError, StorageError
@@ -306,6 +307,8 @@ def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever a user passes
     """An argument as JSON keeps it; what JSON lacks, by its representation."""
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
+    if isinstance(value, type | FunctionType):
+        return f"{value.__module__}:{value.__qualname__}"
     if isinstance(value, list | tuple):
         return [_as_json(element) for element in value]
     if isinstance(value, Mapping):

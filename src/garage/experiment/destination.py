@@ -14,6 +14,8 @@ from garage.storage.manifest import Manifest, Parent
 from garage.storage.run_directory import RunDirectory, RunInfo, now
 from garage.storage.writer import parent_of, rows_up_to
 
+_SETTINGS = ("snapshot_mode", "snapshot_gap", "x_axis")
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -72,7 +74,10 @@ def destination(config: ExperimentContext | None, origin: Origin | None, seed: i
                 "parent's directory. Leave set_seed out, or write to another directory."
             )
             raise ArgumentError(msg)
-        return Destination(path, _recorded_info(origin, seed), origin.manifest.epoch, b"")
+        info = _recorded_info(origin, seed)
+        if config is not None:
+            info = msgspec.structs.replace(info, **{name: getattr(config, name) for name in _SETTINGS})
+        return Destination(path, info, origin.manifest.epoch, b"")
     parent = None if origin is None else parent_of(origin.manifest, origin.path)
     rows = b"" if origin is None else rows_up_to(RunDirectory(origin.path), origin.manifest.log)
     inherited = None if origin is None or config is not None else _recorded_info(origin, seed)
@@ -114,7 +119,7 @@ def _new_info(
     source: Any = config if config is not None else inherited
     if source is None:
         return info
-    shared = {name: getattr(source, name) for name in ("snapshot_mode", "snapshot_gap", "x_axis")}
+    shared = {name: getattr(source, name) for name in _SETTINGS}
     # A continuation that no experiment function began is not what `garage run --resume` looks for.
     target = None if config is None else config.target
     return msgspec.structs.replace(info, target=target, arguments=dict(source.arguments), **shared)

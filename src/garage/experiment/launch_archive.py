@@ -1,6 +1,7 @@
 """A copy of the launcher's repository beside the run."""
 
 import logging
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _FILE_BYTES = ARCHIVE_BYTES = 8 << 20
+_FILES_OF_RUNS = {"run.json", "launch_archive.tar.xz"}
 
 
 def archive_launch_repository(directory: Path) -> None:
@@ -17,15 +19,16 @@ def archive_launch_repository(directory: Path) -> None:
     Without git or a repository there is nothing to keep.
     """
     try:
-        top = _git("rev-parse", "--show-toplevel", cwd=Path.cwd()).decode().strip()
+        top = os.fsdecode(_git("rev-parse", "--show-toplevel", cwd=Path.cwd()).removesuffix(b"\n"))
         listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=Path(top))
     except (OSError, subprocess.CalledProcessError) as error:
         logger.debug("No launch archive: %s", error)
         return
     root = Path(top)
-    data = [path.parent for path in directory.resolve().parents if path.name == "local" and path.parent.name == "data"]
-    left_out = [*data, directory.resolve()]
-    files = [root / name.decode() for name in listed.split(b"\0") if name]
+    files = [root / os.fsdecode(name) for name in listed.split(b"\0") if name]
+    data = [path for path in directory.resolve().parents if path.name == "local" and path.parent.name == "data"]
+    runs = [path.parent.resolve() for path in files if path.name in _FILES_OF_RUNS]
+    left_out = [*data, *runs, directory.resolve()]
     kept = [
         path
         for path in files

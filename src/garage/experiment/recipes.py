@@ -114,8 +114,16 @@ def dump_opaque(path: str, part: object) -> bytes:
 
 
 def load_opaque(data: bytes) -> Any:  # noqa: ANN401 - users' own classes
-    """The inverse of `dump_opaque`. This runs the code that the pickle names."""
-    return cloudpickle.load(io.BytesIO(data))
+    """The inverse of `dump_opaque`. This runs the code that the pickle names.
+
+    Raises:
+        RecipeError: it cannot be unpickled.
+    """
+    try:
+        return cloudpickle.load(io.BytesIO(data))
+    except Exception as error:
+        msg = f"Cannot unpickle an opaque part: {type(error).__name__}: {error}. Did its code change?"
+        raise RecipeError(msg) from error
 
 
 class _OpaquePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from garage.core.ports import Algorithm, Env, Stateful
-from garage.core.state import copied, take
+from garage.core.state import copied, differences, take
 from garage.core.types import EpisodeBatch, State
-from garage.errors import ArgumentError, RecipeError
+from garage.errors import ArgumentError, MismatchError, RecipeError
 from garage.experiment import deterministic, recipes
 from garage.experiment.collector import Collector
 from garage.storage.store import EPISODES, StoredSnapshot
@@ -87,8 +87,22 @@ def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> None:
         raise RecipeError(msg)
     if "algo" in snapshot.opaque:
         run.algo = recipes.load_opaque(snapshot.opaque["algo"])
+    elif isinstance(run.algo, Stateful):
+        saved = take(state, "algo", "the run")
+        run.algo.load_state_dict(saved)
+        lines = differences({"algo": saved}, {"algo": run.algo.state_dict()})
+        if lines:
+            msg = (
+                f"The algorithm did not take all of the snapshot's values; afterwards {'; '.join(lines)}. "
+                "Was it built of the same kinds of parts?"
+            )
+            raise MismatchError(msg)
     else:
-        run.algo.load_state_dict(take(state, "algo", "the run"))
+        msg = (
+            f"Cannot load `algo` into a {type(run.algo).__name__}: it has no load_state_dict(state). Restore without "
+            "calling setup before, or set up the kind of algorithm that the run was trained with."
+        )
+        raise MismatchError(msg)
     if isinstance(run.env, Stateful):
         run.env.load_state_dict(take(state, "env", "the run"))
     run.collector.load_state(take(state, "sampler", "the run"), take(state, "counters", "the run"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import threadpoolctl
 
-from garage.core.ports import Algorithm, Env, Sampler
+from garage.core.ports import Algorithm, Env, Sampler, Stateful
 from garage.core.spaces import check_fit
 from garage.core.state import take
 from garage.core.streams import Streams
@@ -54,7 +54,7 @@ class Trainer:
         self._origin: Origin | None = None
         self._writer: RunWriter | None = None
         self._metrics: dict[str, Any] | None = None
-        self._interrupted = False
+        self._set_up = self._interrupted = False
 
     @property
     def algo(self) -> Algorithm:
@@ -104,7 +104,11 @@ class Trainer:
 
         Raises:
             MismatchError: a policy does not fit the environment.
+            OrderError: this trainer has trained or restored already.
         """
+        if self._args is not None:
+            msg = "This trainer has trained or restored already, with other objects. Use a new Trainer for these."
+            raise OrderError(msg)
         with console():
             for policy in algo.policies().values():
                 check_fit(policy, env)
@@ -123,8 +127,14 @@ class Trainer:
                     "trainer.setup(algo, env) first",
                     problem,
                 )
+            if not isinstance(algo, Stateful):
+                logger.warning(
+                    "The algorithm has no state_dict(), so each snapshot holds it pickled whole, as an opaque part. "
+                    "Only a script that has not called setup can restore it"
+                )
             collector = Collector(env, sampler or LocalSampler(), algo.discount, n_lanes=n_lanes, n_groups=n_groups)
             self._run = Run(algo, env, collector, seed, recipe, problem, seed_is_drawn=chosen is None)
+            self._set_up, self._interrupted = True, False
 
     def train(
         self,
@@ -156,6 +166,7 @@ class Trainer:
         if self._args is not None:
             msg = "This trainer has trained or restored already. To go on, call resume(n_epochs=...)."
             raise OrderError(msg)
+        self._need_whole_state()
         with console():
             own = self._own_snapshots()
             if own is not None:
@@ -252,7 +263,7 @@ class Trainer:
 
     def _restore(self, path: Path, from_epoch: int | str) -> TrainArgs:
         logger.info("Restore from snapshot saved in %s", path)
-        holder = holder_of(RunDirectory(path).lock_path) if self._config is None else None
+        holder = holder_of(RunDirectory(path).lock_path) if self._config is None and path.is_dir() else None
         if holder is not None:
             raise InUseError(in_use(RunDirectory(path).lock_path, holder))
         store = SnapshotStore(path)
@@ -261,16 +272,16 @@ class Trainer:
         for problem in snapshot.problems:
             logger.warning("Passed over a damaged snapshot, fell back to epoch %d: %s", manifest.epoch, problem)
         newest = from_epoch == "last" or store.read("last").manifest.epoch == manifest.epoch
-        rebuilt = self._run is None
-        run = self._run or self._rebuild(snapshot)
-        load_state(run, snapshot, rebuilt=rebuilt)
+        run = self._run if self._run is not None and self._set_up else self._rebuild(snapshot)
+        self._run, self._interrupted = run, True  # until all of it is loaded
+        load_state(run, snapshot, rebuilt=not self._set_up)
         saved_seed: int = take(take(snapshot.state, "counters", "the run"), "seed", "the counters")
         seed = deterministic.get_seed()
         reseeded = seed is not None and seed != saved_seed
         run.seed, run.seed_is_drawn = saved_seed if seed is None else seed, False
         if reseeded:
             logger.info("seed %d -> %d: differs from its parent from here", saved_seed, run.seed)
-        self._run, self._writer, self._interrupted = run, None, False
+        self._writer, self._interrupted = None, False
         self._origin = Origin(path, manifest, newest=newest, reseeded=reseeded)
         self._args = TrainArgs(**manifest.train_args, start_epoch=manifest.epoch + 1)
         self._metrics = dict(manifest.metrics)
@@ -373,26 +384,30 @@ class Trainer:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[RunWriter]:
         """The run's writer, open; opened anew after training has ended."""
-        run = self._need_run("save")
+        begins = self._writer is None
         if self._writer is None:
-            goal = destination(self._config, self._origin, run.seed)
-            retention = Retention(goal.info.snapshot_mode, goal.info.snapshot_gap)
-            self._writer = RunWriter(
-                goal.info,
-                goal.path,
-                retention=retention,
-                recipe=run.recipe,
-                recipe_problem=run.recipe_problem,
-                last_epoch=goal.last_epoch,
-                rows=goal.rows,
-            )
-            self._writer.write_file("provenance.json", pretty(provenance()))
-            logger.info("Writing to %s", goal.path)
+            self._writer = self._new_writer()
         else:
             self._writer.reopen()
         with contextlib.closing(self._writer), debug_log(self._writer.directory.debug_log_path), self._threads():
+            if begins:
+                self._writer.write_file("provenance.json", pretty(provenance()))
+                logger.info("Writing to %s", self._writer.directory.path)
             self._fingerprint = fingerprint()
             yield self._writer
+
+    def _new_writer(self) -> RunWriter:
+        run = self._need_run("save")
+        goal = destination(self._config, self._origin, run.seed)
+        return RunWriter(
+            goal.info,
+            goal.path,
+            retention=Retention(goal.info.snapshot_mode, goal.info.snapshot_gap),
+            recipe=run.recipe,
+            recipe_problem=run.recipe_problem,
+            last_epoch=goal.last_epoch,
+            rows=goal.rows,
+        )
 
     def _threads(self) -> contextlib.AbstractContextManager[Any]:
         limits: contextlib.AbstractContextManager[Any] = threadpoolctl.threadpool_limits(limits=self._n_threads)
@@ -420,7 +435,7 @@ class Trainer:
     def _need_whole_state(self) -> None:
         if self._interrupted:
             msg = (
-                "Training was interrupted in the middle of an epoch, so the state in memory is of no epoch. "
-                "Every finished epoch is safe: call restore(directory), then resume."
+                "Training was interrupted in the middle of an epoch, or a restore in the middle of loading, so the "
+                "state in memory is of no epoch. Every finished epoch is safe: call restore(directory), then resume."
             )
             raise OrderError(msg)

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from garage.core import acting
-from garage.core.mlp import MLPShape, forward, hidden_sizes_checked
+from garage.core.mlp import ForwardPass, MLPShape, hidden_sizes_checked
 from garage.core.recipe import Component
 from garage.core.spaces import flat_size, flatten_rows
 from garage.core.state import take
@@ -83,7 +83,7 @@ class MLPPolicy(Component, abc.ABC):
             raise MismatchError(msg)
         self._theta = theta.astype(self.dtype)  # a copy of our own, so that nobody else can change it
         self._theta.flags.writeable = False
-        self._layers = self._shape.layers(self._theta)
+        self._forward = ForwardPass(self._shape.layers(self._theta))
 
     def initialise(self, generator: np.random.Generator) -> None:
         """Draw the network's first parameters; see `MLPShape.draw`."""
@@ -135,7 +135,7 @@ class MLPPolicy(Component, abc.ABC):
         """``[n, K]``."""
         if self._theta is None:
             return self.theta  # raises
-        return forward(self._layers, flatten_rows(self.spec.observation_space, observations, self.dtype))
+        return self._forward(flatten_rows(self.spec.observation_space, observations, self.dtype))
 
     def _table(self) -> str:
         return self._shape.table()

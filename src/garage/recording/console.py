@@ -6,6 +6,7 @@ are added here for as long as an experiment runs, and taken away again however i
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -63,7 +64,7 @@ def console() -> Iterator[None]:
 @contextlib.contextmanager
 def debug_log(path: Path) -> Iterator[None]:
     """Append the experiment's lines to ``path`` too, unless that is being done already."""
-    absolute = str(path.absolute())
+    absolute = os.path.abspath(path)  # noqa: PTH100 - what FileHandler makes of it, ".." removed
     if any(isinstance(handler, logging.FileHandler) and handler.baseFilename == absolute for handler in _ROOT.handlers):
         yield
         return

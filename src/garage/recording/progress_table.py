@@ -24,6 +24,7 @@ class ProgressTable:
     def record(self, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Append the row of an epoch."""
         row = {"epoch": epoch, **metrics}
+        row.pop("digest", None)
         if not row.keys() <= set(self._columns):
             with self._path.open(newline="", encoding="utf-8") as file:
                 self._rewrite([*csv.DictReader(file), row])
@@ -33,7 +34,7 @@ class ProgressTable:
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         keys = {key for row in rows for key in row} - {"digest"}
-        first = [key for key in ("epoch", self._x_axis) if key in keys]
+        first = [key for key in dict.fromkeys(("epoch", self._x_axis)) if key in keys]
         self._columns = first + sorted(keys - set(first))
         text = io.StringIO(newline="")
         if self._columns:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,8 +124,10 @@ class SnapshotStore:
             for manifest in whole
             if hashes.get(manifest.log.bytes) != manifest.log.hash
         ]
-        logs = (self.directory.events_path, self.directory.metrics_path)
-        for check in (self.directory.info, *(partial(list, whole_lines(path)) for path in logs)):
+        directory = self.directory
+        checks: list[Callable[[], object]] = [directory.info]
+        checks += [partial(list, whole_lines(path)) for path in (directory.events_path, directory.metrics_path)]
+        for check in checks:
             try:
                 check()
             except StorageError as error:
@@ -209,7 +211,8 @@ class SnapshotStore:
     def _load(self, manifest: Manifest, problems: tuple[str, ...]) -> StoredSnapshot:
         reader = ChunkReader(self.directory, manifest.chunks)
         kept_apart = f"{EPISODES}/"
-        state = _decoded(reader, [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)])
+        leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
+        state = _decoded(reader, leaves)
         opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
         return StoredSnapshot(manifest, state, opaque, self._recipe(manifest), problems)
 
@@ -232,8 +235,10 @@ def _decoded(reader: ChunkReader, leaves: Iterable[Leaf]) -> State:
 def _value(leaf: Leaf, data: bytes) -> state_trees.Leaf:
     try:
         return state_trees.decode(leaf.path, leaf.dtype, leaf.shape, data)
-    except (MismatchError, SyntaxError, RecursionError) as error:  # NumPy parses some names of dtypes as Python
-        msg = f"Cannot read `{leaf.path}`: {error}"
+    except MismatchError as error:
+        raise DamagedError(str(error)) from error
+    except (SyntaxError, RecursionError) as error:  # NumPy reads some names of dtypes as Python
+        msg = f"Cannot read `{leaf.path}`: {len(data)} bytes are not a value of dtype {leaf.dtype!r}."
         raise DamagedError(msg) from error
 
 
