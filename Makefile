@@ -45,6 +45,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python benchmarks/learning.py
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from garage.core.mlp import MLPShape, forward, hidden_sizes_checked
+from garage.core.mlp import ForwardPass, MLPShape, forward, hidden_sizes_checked
 from garage.core.streams import Streams, uniforms
 from garage.errors import ArgumentError
 
@@ -55,6 +55,23 @@ def test_forward_is_tanh_but_for_the_last_layer(sizes, seed, dtype):
         np.testing.assert_allclose(outputs[row], values, rtol=1e-4, atol=1e-5)
     assert np.array_equal(inputs, before[0])
     assert np.array_equal(theta, before[1])
+
+
+@given(
+    SIZES, st.lists(st.sampled_from([1, 2, 3, 64]), min_size=1, max_size=5), st.sampled_from([np.float32, np.float64])
+)
+def test_a_forward_pass_gives_the_bits_of_forward_at_any_number_of_rows(sizes, widths, dtype):
+    shape, generator = MLPShape(sizes), np.random.default_rng(0)
+    layers = shape.layers(generator.normal(size=shape.n_parameters).astype(dtype))
+    again_and_again, kept = ForwardPass(layers), []
+    for n in widths:
+        inputs = generator.normal(size=(n, sizes[0])).astype(dtype)
+        before = inputs.copy()
+        kept.append((again_and_again(inputs), forward(layers, inputs)))
+        assert np.array_equal(inputs, before)
+    for outputs, expected in kept:  # and what was returned first is still what it was
+        assert outputs.dtype == dtype
+        assert outputs.tobytes() == expected.tobytes()
 
 
 def test_first_weights_are_glorot_uniform_and_biases_zero():

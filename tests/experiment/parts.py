@@ -208,6 +208,20 @@ def opaque():
     return Opaque(CategoricalMLPPolicy(env.spec, hidden_sizes=(4,))), env
 
 
+class Trap:
+    """Goes off when it is unpickled."""
+
+    n_sprung = 0
+
+    def __reduce__(self):
+        return spring, ()
+
+
+def spring():
+    Trap.n_sprung += 1
+    return tiny()
+
+
 class Still:
     """A policy that does nothing, quickly."""
 

@@ -210,7 +210,8 @@ def test_metrics_that_are_nan_or_numbers_of_numpy_survive():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("x", "0.5"), ("x", True), ("x", np.bool_(1)), ("x", None), ("x", np.zeros(2)), ("x", 1j), (3, 1)]
+    ("key", "value"),
+    [("x", "0.5"), ("x", True), ("x", np.bool_(1)), ("x", None), ("x", np.zeros(2)), ("x", 1j), (3, 1)],
 )
 def test_metrics_that_are_no_numbers_are_refused(key, value):
     Reporting.extra = {key: value}
@@ -420,7 +421,7 @@ def test_a_world_that_is_rebuilt_as_another_is_named_at_setup(caplog):
 def test_a_run_without_a_seed_draws_one_says_it_and_can_be_repeated(capsys):
     trained("run", 3, seed=None)
     (line,) = [line for line in messages(capsys.readouterr().out) if "No seed was set" in line]
-    seed = int(re.search(r"this run draws (\d+): set_seed\(\1\) repeats it", line)[1])
+    seed = int(re.search(r"this run drew (\d+): set_seed\(\1\) repeats it", line)[1])
     assert SnapshotStore(Path("run")).read().state["counters"]["seed"] == seed
     assert SnapshotStore(Path("run")).directory.info().seed == seed
     trained("again", 3, seed=seed)

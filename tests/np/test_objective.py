@@ -188,7 +188,7 @@ def test_questions_may_come_in_any_order(case):
 def test_a_theta_that_is_changed_in_place_is_noticed():
     policy = make(CASES["three actions"])
     objective = policy.objective(batch_for(policy, [5]))
-    theta = np.array(policy.theta)
+    theta = policy.theta + 0.1
     first = objective.evaluate(theta).log_likelihoods
     theta += 0.1
     assert not np.array_equal(objective.evaluate(theta).log_likelihoods, first)

@@ -26,7 +26,7 @@ from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from garage.storage.disk import Disk
 
-OPERATIONS = ("write", "sync", "sync_folder", "rename", "cut", "remove", "make_folder")
+OPERATIONS = ("write", "sync", "sync_folder", "rename", "cut", "unlink", "make_folder")
 
 
 def kill_self():

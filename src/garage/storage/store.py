@@ -187,7 +187,7 @@ class SnapshotStore:
         """Whether an epoch that is not among the whole ones has a manifest that is damaged, not an abandoned one."""
         path = self.directory.manifest_path(epoch)
         try:
-            return path.is_file() and manifests.read(path).epoch != epoch
+            return path.exists() and manifests.read(path).epoch != epoch
         except DamagedError:
             return True
 

@@ -1,0 +1,318 @@
+"""wrap_experiment and its options: where a run writes, what its function gets, and that nothing is left behind."""
+
+import csv
+import functools
+import inspect
+import logging
+import random
+from pathlib import Path
+
+import pytest
+
+from experiment.parts import digests, events, kept, messages, new_trainer, rows, tiny, trained
+from garage import wrap_experiment
+from garage.errors import ArgumentError
+from garage.experiment import ExperimentContext, Trainer
+from garage.experiment.context import DATA, Experiment, loading
+from garage.experiment.deterministic import get_seed, set_seed
+from garage.storage.run_directory import RunDirectory
+
+EXPERIMENTS = DATA / "experiment"
+quick = functools.partial(wrap_experiment, archive_launch_repo=False)
+
+
+def train(ctxt, seed=1, n_epochs=3):
+    set_seed(seed)
+    trainer = Trainer(ctxt)
+    trainer.setup(*tiny())
+    trainer.train(n_epochs=n_epochs, batch_size=60)
+    return trainer
+
+
+def test_bare_with_the_defaults():
+    @wrap_experiment
+    def my_run(ctxt=None, *, seed=1):
+        """What it does."""
+        return ctxt, seed
+
+    ctxt, seed = my_run(seed=3)
+    assert seed == 3
+    assert ctxt == ExperimentContext(
+        str(EXPERIMENTS / "my_run"), target=ctxt.target, arguments={"seed": 3}, snapshot_mode="last", snapshot_gap=1
+    )
+    assert ctxt.target.endswith("my_run")
+    assert not ctxt.resumes
+    assert isinstance(my_run, Experiment)
+    assert (my_run.name, my_run.__doc__, my_run.options.x_axis) == ("my_run", "What it does.", "TotalEnvSteps")
+    assert [parameter.name for parameter in my_run.parameters] == ["seed"]
+    assert list(inspect.signature(my_run).parameters) == ["ctxt", "seed"]
+
+
+def test_it_returns_what_the_function_returns():
+    trainer = quick()(train)(n_epochs=2)
+    assert isinstance(trainer, Trainer)
+    assert trainer.snapshot_dir == EXPERIMENTS / "train"
+    info = RunDirectory(trainer.snapshot_dir).info()
+    assert (info.name, info.seed, info.arguments) == ("train", 1, {"seed": 1, "n_epochs": 2})
+    assert info.target.endswith(":train")
+
+
+@pytest.mark.parametrize(
+    ("options", "directory"),
+    [
+        ({}, "data/local/experiment/run"),
+        ({"prefix": "thesis"}, "data/local/thesis/run"),
+        ({"name": "other"}, "data/local/experiment/other"),
+        ({"name": "other", "prefix": "thesis"}, "data/local/thesis/other"),
+        ({"log_dir": "somewhere/else"}, "somewhere/else"),
+        ({"log_dir": Path("somewhere")}, "somewhere"),
+        ({"name_parameters": "passed"}, "data/local/experiment/run_seed=2_path=a_b"),
+        ({"name_parameters": "all"}, "data/local/experiment/run_seed=2_x=0.5_path=a_b"),
+        ({"name_parameters": None}, "data/local/experiment/run"),
+        ({"name": "n", "name_parameters": "passed"}, "data/local/experiment/n_seed=2_path=a_b"),
+    ],
+)
+def test_the_directory_and_a_number_behind_it(options, directory):
+    def run(ctxt=None, seed=1, x=0.5, path=""):
+        return Path(ctxt.snapshot_dir)
+
+    experiment = quick(**options)(run)
+    names = [directory, f"{directory}_1", f"{directory}_2"]
+    assert [str(experiment(path="a/b", seed=2)) for _ in names] == names
+    assert all(Path(name, "debug.log").is_file() for name in names)
+    kept_there = quick(**options, use_existing_dir=True)(run)
+    assert str(kept_there(path="a/b", seed=2)) == directory
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"snapshot_mode": "all"}, [0, 1, 2]), ({"snapshot_mode": "gap", "snapshot_gap": 2}, [0, 2])],
+)
+def test_the_snapshot_mode(options, expected):
+    assert kept(quick(**options)(train)().snapshot_dir) == expected
+
+
+def test_the_x_axis_is_the_second_column():
+    for x_axis, first in (
+        ("policy/Entropy", ["epoch", "policy/Entropy", "EnvExecTime"]),
+        ("epoch", ["epoch", "EnvExecTime"]),
+        ("TotalEnvSteps", ["epoch", "TotalEnvSteps", "EnvExecTime"]),
+    ):
+        path = quick(x_axis=x_axis)(train)().snapshot_dir
+        with (path / "progress.csv").open(newline="") as file:
+            columns = next(csv.reader(file))
+        assert columns[: len(first)] == first
+        assert len(set(columns)) == len(columns)
+        assert columns[len(first) - 1 :] == sorted(columns[len(first) - 1 :])
+        assert RunDirectory(path).info().x_axis == x_axis
+
+
+def test_options_of_one_call():
+    experiment = quick(prefix="thesis")(train)
+    path = experiment({"name": "once", "snapshot_mode": "all"}, n_epochs=2).snapshot_dir
+    assert path == DATA / "thesis" / "once"
+    assert kept(path) == [0, 1]
+    assert experiment(n_epochs=1).snapshot_dir == DATA / "thesis" / "train"
+    assert experiment.options.name is None
+
+
+def test_what_is_refused_at_decoration():
+    def run(ctxt=None):
+        pytest.fail("it ran")
+
+    for options, said in (
+        ({"snapshotmode": "all"}, "no option 'snapshotmode'; it has log_dir, prefix, name"),
+        ({"snapshot_mode": "best"}, "snapshot_mode must be one of last, all"),
+        ({"snapshot_mode": "gap", "snapshot_gap": 0}, "snapshot_gap must be an integer of at least 1"),
+        ({"snapshot_gap": 2}, "snapshot_gap=2 would be ignored"),
+        ({"name_parameters": "some"}, "name_parameters must be None, 'passed' or 'all', got 'some'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            wrap_experiment(**options)
+        with pytest.raises(ArgumentError, match=said):
+            quick()(run)(options)
+    assert not DATA.exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "got"), [(lambda: 1, "no parameter"), (lambda seed: 1, "got seed"), (lambda seed, ctxt: 1, "got seed")]
+)
+def test_the_first_parameter_is_the_context(function, got):
+    with pytest.raises(ValueError, match=rf"must be `ctxt`.*{got}|must be `ctxt`, {got}"):
+        wrap_experiment(function)
+    with pytest.raises(ArgumentError, match="The first parameter of the experiment"):
+        wrap_experiment(prefix="x")(function)
+
+
+def test_arguments_are_passed_by_keyword():
+    experiment = quick()(train)
+    for arguments in ((1,), ({}, 1), ({}, {}), (None,)):
+        with pytest.raises(ArgumentError, match=r"arguments by keyword.*at most one dict of options.*train\(\{"):
+            experiment(*arguments)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sede'"):
+        experiment(sede=3)
+    with pytest.raises(TypeError, match="ctxt"):
+        experiment(ctxt=None)
+    assert not DATA.exists()
+
+
+def plain_function():
+    pass
+
+
+def test_arguments_are_kept_as_json():
+    class Thing:
+        def __repr__(self):
+            return "a thing"
+
+    @quick()
+    def run(ctxt, **arguments):
+        return ctxt.arguments["arguments"]
+
+    given = {"a": (1, 2.5, None, True), "b": {"x": [Thing()], 3: "y"}, "c": float("inf"), "d": float("nan")}
+    assert run(**given, e=plain_function, f=Path) == {
+        "a": [1, 2.5, None, True],
+        "b": {"x": ["a thing"], "3": "y"},
+        "c": "inf",
+        "d": "nan",
+        "e": f"{__name__}:plain_function",
+        "f": "pathlib:Path" if Path.__module__ == "pathlib" else f"{Path.__module__}:Path",
+    }
+
+
+@pytest.mark.parametrize("error", [EOFError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_behind_however_it_ends(error, capsys):
+    @quick()
+    def fails(ctxt=None):
+        trainer = train(ctxt, seed=5, n_epochs=1)
+        raise error(trainer.snapshot_dir)
+
+    set_seed(9)
+    for _ in range(2):
+        with pytest.raises(error):
+            fails()
+        assert get_seed() == 9
+    logger = logging.getLogger("garage")
+    assert (logger.handlers, logger.level) == ([], logging.NOTSET)
+    capsys.readouterr()
+    logger.warning("afterwards")
+    assert capsys.readouterr().out == ""
+    first, second = (EXPERIMENTS / name / "debug.log" for name in ("fails", "fails_1"))
+    assert first.read_text().count("Setting seed to 5") == second.read_text().count("Setting seed to 5") == 1
+    assert not (EXPERIMENTS / "fails" / "lock").exists()
+    assert events(EXPERIMENTS / "fails") == ["start", "snapshot", "finished"]
+
+
+def test_an_exception_in_mid_epoch_takes_its_prefix_along(capsys):
+    @quick()
+    def fails(ctxt=None):
+        set_seed(1)
+        trainer = Trainer(ctxt)
+        algo, env = tiny()
+        algo.policy.objective = None
+        trainer.setup(algo, env)
+        trainer.train(n_epochs=1, batch_size=60)
+
+    with pytest.raises(TypeError):
+        fails()
+    capsys.readouterr()
+    set_seed(2)
+    assert messages(capsys.readouterr().out) == ["Setting seed to 2"]
+
+
+def test_the_seed_of_one_experiment_is_not_the_nexts():
+    seeds = []
+
+    @quick()
+    def first(ctxt=None):
+        set_seed(4)
+        seeds.append(get_seed())
+
+    @quick()
+    def second(ctxt=None):
+        seeds.append(get_seed())
+
+    first()
+    second()
+    assert seeds == [4, None]
+    assert get_seed() is None
+
+
+def test_an_experiment_in_an_experiment(capsys):
+    @quick()
+    def inner(ctxt=None):
+        trainer = train(ctxt, seed=2, n_epochs=1)
+        return trainer.snapshot_dir
+
+    @quick()
+    def outer(ctxt=None):
+        set_seed(1)
+        before = inner()
+        assert get_seed() == 1
+        return before, train(ctxt, n_epochs=1).snapshot_dir
+
+    assert outer() == (EXPERIMENTS / "inner", EXPERIMENTS / "outer")
+    printed = capsys.readouterr().out
+    assert printed.count("Setting seed to 2") == 1
+    assert printed.count("epoch #0 | Saved") == 2
+    inner_log = (EXPERIMENTS / "inner" / "debug.log").read_text()
+    assert inner_log.count("epoch #0 | Saved") == 1
+    assert "Setting seed to 1" not in inner_log
+    assert (EXPERIMENTS / "outer" / "debug.log").read_text().count("epoch #0 | Saved") == 2
+    trained("alone", 1, seed=2)
+    assert digests(EXPERIMENTS / "inner") == digests("alone")
+
+
+def test_each_line_is_in_the_log_once_wherever_it_lies(capsys):
+    Path("below").mkdir()
+    trainer = quick(log_dir="below/../run")(train)(n_epochs=1)
+    log = (trainer.snapshot_dir / "debug.log").read_text()
+    assert log.count("epoch #0 | Saved") == capsys.readouterr().out.count("epoch #0 | Saved") == 1
+
+
+def test_no_experiment_starts_while_its_file_is_being_loaded():
+    with (
+        loading(),
+        pytest.raises(ArgumentError, match=r"starts the experiment train while it is being loaded.*__main__"),
+    ):
+        quick()(train)()
+    assert not DATA.exists()
+
+
+def test_users_generators_are_not_drawn_from():
+    @quick()
+    def run(ctxt=None):
+        return random.getstate()
+
+    before = random.getstate()
+    assert run() == before == random.getstate()
+
+
+def test_use_existing_dir_goes_on_in_place():
+    @quick(use_existing_dir=True)
+    def run(ctxt=None, *, n_epochs=2, restores=False):
+        trainer = Trainer(ctxt)
+        if restores:
+            trainer.restore(ctxt.snapshot_dir)
+            trainer.resume(n_epochs=n_epochs)
+        else:
+            set_seed(1)
+            trainer.setup(*tiny())
+            trainer.train(n_epochs=n_epochs, batch_size=60)
+
+    run()
+    run(n_epochs=4, restores=True)
+    path = EXPERIMENTS / "run"
+    trained("undisturbed", 4)
+    assert digests(path) == digests("undisturbed")
+    run(n_epochs=1)  # a new run in the old one's place
+    assert digests(path) == digests("undisturbed")[:1]
+    assert len(rows(path)) == 1
+    assert kept(path) == [0]
+
+
+def test_a_context_may_be_made_by_hand():
+    for options in ({"snapshot_mode": "best"}, {"snapshot_gap": 0}, {"snapshot_gap": 3}):
+        with pytest.raises(ArgumentError, match="snapshot_"):
+            ExperimentContext("run", **options)
+    assert new_trainer("run").snapshot_dir == Path("run")

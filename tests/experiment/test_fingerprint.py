@@ -1,0 +1,64 @@
+"""What decides over last bits, and what a run was started with."""
+
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import threadpoolctl
+
+from experiment.parts import trained
+from garage.experiment import fingerprint as module
+from garage.experiment.fingerprint import differences, fingerprint, provenance
+
+
+def test_versions_cpu_and_threads():
+    found = fingerprint()
+    assert found["python"] == platform.python_version()
+    assert found["numpy"] == np.__version__
+    assert found["garage"] == metadata.version("garage")
+    assert found["cpu"]
+    assert found["blas"]
+    assert json.loads(json.dumps(found)) == found
+    for n_threads in (1, 2):
+        with threadpoolctl.threadpool_limits(limits=n_threads):
+            assert fingerprint()["threads"] == n_threads
+
+
+def test_a_run_keeps_both():
+    trained("run", 1)
+    found = json.loads(Path("run/provenance.json").read_text())
+    assert found["command"] == sys.argv
+    assert found["folder"] == str(Path.cwd())
+    assert any(package.startswith("numpy==") for package in found["packages"])
+    assert found["fingerprint"]["threads"] == 1
+    assert set(found) == set(provenance())
+    manifest = json.loads(Path("run/snapshots/000000.json").read_text())
+    assert manifest["fingerprint"] == found["fingerprint"]
+
+
+def test_differences_are_said_one_by_one():
+    assert differences({"a": 1, "b": [2]}, {"a": 1, "b": [2]}) == []
+    assert differences({"a": 1, "b": 2}, {"a": 2, "c": 3}) == [
+        "a: 1 when saved, 2 now",
+        "b: 2 when saved, None now",
+        "c: None when saved, 3 now",
+    ]
+
+
+def test_what_a_system_does_not_say(monkeypatch):
+    def missing(package):
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setattr(Path, "is_file", lambda self: False)
+    monkeypatch.setattr(np, "show_config", lambda mode: None)
+    found = module.fingerprint()
+    assert found["garage"] is None
+    assert found["cpu"] == (platform.processor() or platform.machine())
+    assert module.provenance()["numpy_simd"] == []
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    monkeypatch.setattr(Path, "read_text", lambda self: "processor: 1\n")
+    assert module.fingerprint()["cpu"] == found["cpu"]

@@ -1,0 +1,109 @@
+"""The copy of the launcher's repository."""
+
+import os
+import random
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from garage import wrap_experiment
+from garage.experiment import launch_archive
+
+
+@wrap_experiment
+def run(ctxt=None):
+    return Path(ctxt.snapshot_dir)
+
+
+def git(*words):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *identity, *words], check=True, capture_output=True)  # noqa: S607 - the git that garage uses
+
+
+@pytest.fixture
+def repository():
+    """With a tracked, an untracked, an ignored and a deleted file, and a link that leads nowhere."""
+    git("init")
+    Path(".gitignore").write_text("ignored*\n")
+    Path("code").mkdir()
+    for name in ("code/tracked.py", "code/deleted.py"):
+        Path(name).write_text("tracked")
+    git("add", ".")
+    git("commit", "-m", "first")
+    Path("code/deleted.py").unlink()
+    Path("untracked ünd.txt").write_text("untracked")
+    Path("ignored.txt").write_text("ignored")
+    Path("link").symlink_to("nowhere")
+
+
+KEPT = [".gitignore", "code/tracked.py", "untracked ünd.txt"]
+
+
+def archived(path):
+    with tarfile.open(path / "launch_archive.tar.xz") as archive:
+        return sorted(archive.getnames())
+
+
+def test_tracked_and_untracked_files_that_git_does_not_ignore(repository):
+    path = run()
+    assert archived(path) == KEPT
+    with tarfile.open(path / "launch_archive.tar.xz") as archive:
+        assert archive.extractfile("code/tracked.py").read() == b"tracked"
+
+
+def test_from_a_folder_below(repository, monkeypatch):
+    monkeypatch.chdir("code")
+    assert archived(run()) == KEPT
+
+
+def test_names_that_are_no_text(repository):
+    name = os.fsdecode(b"latin-\xe9.txt")
+    Path(name).write_text("x")
+    assert archived(run()) == sorted([*KEPT, name])
+
+
+def test_without_commits():
+    git("init")
+    Path("file.txt").write_text("x")
+    assert archived(run()) == ["file.txt"]
+
+
+def test_without_a_repository_or_without_git(monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(Path.cwd().parent))
+    assert sorted(path.name for path in run().iterdir()) == ["debug.log"]
+    git("init")
+    monkeypatch.setenv("PATH", "")
+    assert sorted(path.name for path in run().iterdir()) == ["debug.log"]
+
+
+def test_it_can_be_left_out(repository):
+    path = run({"archive_launch_repo": False})
+    assert not (path / "launch_archive.tar.xz").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"log_dir": "runs/mine"}, {"log_dir": "data/local/x"}])
+def test_data_of_this_and_earlier_runs_are_left_out(repository, options):
+    Path("data").mkdir()
+    Path("data/input.csv").write_text("the user's own")
+    for _ in range(3):
+        path = run(options)
+        (path / "run.json").write_text("{}")
+        (path / "more").mkdir()
+        (path / "more" / "big").write_text("x")
+        assert archived(path) == sorted([*KEPT, "data/input.csv"])
+
+
+def test_large_files_are_left_out_and_a_large_archive_is_said(repository, monkeypatch, caplog):
+    monkeypatch.setattr(launch_archive, "_FILE_BYTES", 3000)
+    monkeypatch.setattr(launch_archive, "ARCHIVE_BYTES", 4000)
+    Path("large").write_bytes(b"x" * 3000)
+    Path("small").write_bytes(random.randbytes(2999))
+    assert "small" in archived(run())
+    assert "large" not in archived(run())
+    assert caplog.text == ""
+    Path("small too").write_bytes(b"x" * 2000)
+    path = run()
+    assert "small too" in archived(path)
+    assert "wrap_experiment(archive_launch_repo=False) leaves it out" in caplog.text

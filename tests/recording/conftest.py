@@ -1,0 +1,5 @@
+"""The same surroundings as the experiments' tests."""
+
+from experiment.conftest import own_process
+
+__all__ = ["own_process"]
