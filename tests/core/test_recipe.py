@@ -46,11 +46,14 @@ def test_every_protocol_will_do(protocol):
     assert pickle.loads(pickle.dumps(Part(2), protocol)).size == 2
 
 
-def test_a_copy_is_a_new_part():
-    part = Part(2)
+def test_copies_keep_what_was_learned():
+    part = Part(2, inner=Part(1))
     part.learned = 1
-    assert copy.copy(part).learned == 0
-    assert copy.copy(part) is not part
+    shallow, deep = copy.copy(part), copy.deepcopy(part)
+    assert shallow is not part
+    assert (shallow.learned, shallow.inner is part.inner) == (1, True)
+    assert (deep.learned, deep.inner is part.inner, deep.inner.size) == (1, False, 1)
+    assert pickle.loads(pickle.dumps(deep)).learned == 0
 
 
 def test_what_cannot_be_pickled_is_named_by_pickle():

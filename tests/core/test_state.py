@@ -226,7 +226,7 @@ class Name(str):
         np.longdouble(1),
         np.void(b"a"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_value_that_cannot_be_stored_is_refused_with_its_path_and_type(value):
     with pytest.raises(ArgumentError, match=f"Cannot store `baseline/x`: it is a {type(value).__name__};"):

@@ -194,9 +194,9 @@ def test_a_damaged_newest_snapshot_is_told_and_passed_over(run, capsys):
     trainer.resume(n_epochs=6)
     assert trainer.snapshot_dir == run
     assert digests(run) == digests("undisturbed")
+    flip_a_bit(run / "snapshots" / "000005.json")
     with pytest.raises(DamagedError, match="verifies"):
-        flip_a_bit(run / "snapshots" / "000002.json")
-        restored(run, 2)
+        restored(run, 5)
 
 
 def test_all_damaged(run):

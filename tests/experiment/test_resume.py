@@ -11,8 +11,8 @@ import pytest
 from experiment.parts import (
     Fuse,
     digests,
-    everything_below,
     events,
+    everything_below,
     kept,
     messages,
     new_trainer,

@@ -145,3 +145,23 @@ def test_every_row_of_the_pages_table_is_there_and_no_other(capsys):
     assert all(float(value) is not None for _, value in rows)
     log = Path("run/debug.log").read_text().splitlines()
     assert log == printed[printed.index(log[0]) :]
+
+
+class Pipe(io.StringIO):
+    """Whoever read it has left, or it is closed."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+@pytest.mark.parametrize(("error", "told"), [(BrokenPipeError(32, "Broken pipe"), False), (ValueError("closed"), True)])
+def test_nobody_reads_the_console(error, told, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Pipe(error))
+    with console(), debug_log(Path("debug.log")):
+        logger.info("goes on")
+    assert Path("debug.log").read_text().endswith("goes on\n")
+    assert ("Logging error" in capsys.readouterr().err) == told

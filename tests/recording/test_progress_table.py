@@ -4,6 +4,9 @@ import csv
 import os
 from pathlib import Path
 
+import pytest
+
+from garage.errors import WriteError
 from garage.recording.progress_table import ProgressTable
 
 PATH = Path("progress.csv")
@@ -60,3 +63,15 @@ def test_at_a_start_it_is_made_of_the_rows_so_far():
     ProgressTable(PATH, "x", rows)
     assert len(read()) == 3
     assert [path.name for path in Path().iterdir()] == ["progress.csv"]
+
+
+def test_a_disk_that_refuses():
+    table = ProgressTable(PATH, "x")
+    table.record(0, {"x": 1})
+    PATH.unlink()
+    PATH.mkdir()
+    for metrics in ({"x": 2}, {"y": 2}):
+        with pytest.raises(WriteError, match=r"Cannot write progress\.csv: .*metrics\.jsonl.*continue the run"):
+            table.record(1, metrics)
+    with pytest.raises(WriteError, match="Is a directory"):
+        ProgressTable(PATH, "x")

@@ -135,7 +135,7 @@ def test_the_first_blocks_run():
 
 
 def test_the_four_core_functions_have_the_pages_arguments():
-    assert list(inspect.signature(Trainer).parameters)[0] == "snapshot_config"
+    assert next(iter(inspect.signature(Trainer).parameters)) == "snapshot_config"
     for call, arguments in (
         ("setup", ["algo", "env"]),
         ("train", ["n_epochs", "batch_size"]),

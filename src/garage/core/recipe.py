@@ -5,6 +5,7 @@ it has *learned* is its `state_dict`. So a recipe stays small, survives the rena
 attributes, and never carries a framework's handles.
 """
 
+import copy
 from typing import Any, Self
 
 
@@ -18,6 +19,19 @@ class Component:
         self = super().__new__(cls)
         self._constructor_call = (args, kwargs)
         return self
+
+    def __copy__(self) -> Self:
+        """A copy with everything that this one has learned."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with everything that this one has learned, which shares nothing with it."""
+        other = object.__new__(type(self))
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the constructor call."""

@@ -63,7 +63,7 @@ class Outcome(enum.Enum):
     """Why a step ended as it did; the value is the message."""
 
     ACCEPTED = "the loss fell and the KL divergence is within the trust region"
-    NO_DIRECTION = "the gradient is zero or not finite: there is no direction to go; the old parameters are kept"
+    NO_DIRECTION = "the gradient is too small to have a direction, or not finite; the old parameters are kept"
     EXHAUSTED = "no step on the line lowered the loss within the trust region; the old parameters are kept"
 
 

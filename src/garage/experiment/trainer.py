@@ -329,7 +329,7 @@ class Trainer:
             self._interrupted = True
             try:
                 for epoch in range(args.start_epoch, args.n_epochs):
-                    self._epoch(run, epoch, writer, table, clock)
+                    self._epoch(args, epoch, writer, table, clock)
             except BaseException as error:
                 writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
                 raise
@@ -343,16 +343,17 @@ class Trainer:
             with self._writing() as writer:
                 ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
 
-    def _epoch(self, run: Run, epoch: int, writer: RunWriter, table: ProgressTable, clock: float) -> None:
+    def _epoch(self, args: TrainArgs, epoch: int, writer: RunWriter, table: ProgressTable, clock: float) -> None:
         begun = time.perf_counter()
+        run = self._need_run("train")
         streams = Streams(run.seed)
         with epoch_prefix(epoch):
             logger.info("Obtaining samples for iteration %d...", epoch)
-            run.collector.begin_epoch(epoch, streams, self._need_args().batch_size)
+            run.collector.begin_epoch(epoch, streams, args.batch_size)
             learned = run.algo.epoch(run.collector, streams.at("epoch", epoch))
             run.collector.end_epoch()
             self._metrics = checked_metrics({**learned, **run.collector.metrics()})
-            batch = run.collector.last_batch if self._need_args().store_episodes else None
+            batch = run.collector.last_batch if args.store_episodes else None
             elapsed = time.perf_counter() - clock
             self._stats = Stats(epoch, run.collector.total_env_steps, elapsed, lambda: batch)
             saves = writer.retention.saves(epoch)
@@ -425,12 +426,6 @@ class Trainer:
             msg = f"{call} needs an experiment: call trainer.setup(algo, env) or trainer.restore(directory) first."
             raise OrderError(msg)
         return self._run
-
-    def _need_args(self) -> TrainArgs:
-        if self._args is None:
-            msg = "Not training: call train or resume."
-            raise OrderError(msg)
-        return self._args
 
     def _need_whole_state(self) -> None:
         if self._interrupted:

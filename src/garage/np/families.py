@@ -158,7 +158,7 @@ class DiagonalGaussian:
     def distributions(self, outputs: Array, extra: Array) -> Normals:
         """Means are the outputs."""
         log_std = np.maximum(extra, extra.dtype.type(self.min_log_std))
-        return Normals(outputs, log_std[:, None], (extra > self.min_log_std)[:, None].astype(extra.dtype))
+        return Normals(outputs, log_std[:, None], (extra >= log_std)[:, None].astype(extra.dtype))
 
     def log_likelihoods(self, distributions: Normals, actions: Array) -> Array:
         """``-sum_k (z_k² / 2 + log s_k + log(2 pi) / 2)``."""

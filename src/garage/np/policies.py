@@ -95,12 +95,6 @@ class MLPPolicy(Component, abc.ABC):
         other.theta = theta
         return other
 
-    def __copy__(self) -> Self:
-        """A copy that shares everything that never changes, without being constructed anew."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        return other
-
     def initial_memory(self, n: int) -> Array:
         """``[n, 0]``: an MLP remembers nothing."""
         return np.zeros((n, 0), self.dtype)
