@@ -57,7 +57,7 @@ class Dial(gymnasium.Env):
 
 
 class IgnoresSeed(Walk):
-    def reset(self, *, seed=None, options=None):  # noqa: ARG002 - what this world does wrong
+    def reset(self, *, seed=None, options=None):
         return super().reset(seed=None, options=options)
 
 
@@ -82,7 +82,7 @@ class GlobalNumpy(Walk):
 class GlobalRandom(Walk):
     def step(self, action):
         observation, reward, terminated, truncated, info = super().step(action)
-        return observation, reward, terminated, truncated or random.random() < 0.5, info  # noqa: S311 - as above
+        return observation, reward, terminated, truncated or random.random() < 0.5, info
 
 
 class DifferentCopies(Walk):

@@ -315,7 +315,7 @@ def test_a_lone_instance_that_ignores_its_seed_is_refused(caplog):
 def test_the_global_generators_stay_as_they_were(world):
     np.random.seed(3)  # noqa: NPY002 - the global generator is what is under test
     random.seed(3)
-    expected = np.random.random(), random.random()  # noqa: NPY002, S311 - as above
+    expected = np.random.random(), random.random()  # noqa: NPY002 - as above
     np.random.seed(3)  # noqa: NPY002 - as above
     random.seed(3)
     env = GymEnv(world)
@@ -323,7 +323,7 @@ def test_the_global_generators_stay_as_they_were(world):
         env.make_lanes(2)
     except UnseededWorldError:
         assert world in (GlobalNumpy, GlobalRandom)
-    assert (np.random.random(), random.random()) == expected  # noqa: NPY002, S311 - as above
+    assert (np.random.random(), random.random()) == expected  # noqa: NPY002 - as above
 
 
 def test_the_rehearsal_is_held_once():

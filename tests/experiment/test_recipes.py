@@ -36,10 +36,16 @@ def forget():
     importlib.invalidate_caches()
 
 
+def recipe_with(argument):
+    algo, env = tiny(kind=WithArgument, argument=argument)
+    algo.policy.initialise(np.random.default_rng(1))
+    return recipes.make(algo, env)
+
+
 def test_modules_of_classes_functions_and_instances_are_recorded_and_their_folder_is_tried(package, monkeypatch):
     lengths = importlib.import_module("mine.lengths")
     for argument in (lengths.five, lengths.Setting, lengths.Setting(), {"x": [lengths.five]}):
-        recipe = recipes.make(*tiny(kind=WithArgument, argument=argument))
+        recipe = recipe_with(argument)
         header = json.loads(recipe.partition(b"\n")[0])
         assert header["folder"] == str(package)
         assert header["modules"]["mine.lengths"] == str(package / "mine" / "lengths.py")
@@ -60,7 +66,7 @@ def test_modules_of_classes_functions_and_instances_are_recorded_and_their_folde
     ],
 )
 def test_what_is_missing_is_named_with_its_place(package, missing, said):
-    recipe = recipes.make(*tiny(kind=WithArgument, argument=importlib.import_module("mine.lengths").five))
+    recipe = recipe_with(importlib.import_module("mine.lengths").five)
     (package / missing).rename(package / "moved")
     forget()
     before = list(sys.path)
@@ -70,7 +76,7 @@ def test_what_is_missing_is_named_with_its_place(package, missing, said):
 
 
 def test_a_module_that_a_missing_one_needs_is_named_with_the_scripts_folder(package):
-    recipe = recipes.make(*tiny(kind=WithArgument, argument=importlib.import_module("mine.lengths").five))
+    recipe = recipe_with(importlib.import_module("mine.lengths").five)
     (package / "mine" / "lengths.py").write_text("import not_there_at_all\n")
     forget()
     with pytest.raises(RecipeError, match=r"no module 'not_there_at_all'\. The script lay in .*launcher"):
@@ -78,12 +84,10 @@ def test_a_module_that_a_missing_one_needs_is_named_with_the_scripts_folder(pack
 
 
 def test_code_that_changed_is_said(package):
-    recipe = recipes.make(*tiny(kind=WithArgument, argument=importlib.import_module("mine.lengths").five))
+    recipe = recipe_with(importlib.import_module("mine.lengths").five)
     (package / "mine" / "lengths.py").write_text("five = 5 / 0\n")
     forget()
-    with pytest.raises(
-        RecipeError, match=r"ZeroDivisionError: .*Did its code change\? Call trainer\.setup\(algo, env\)"
-    ):
+    with pytest.raises(RecipeError, match=r"ZeroDivisionError: .*Did its code change\? Call trainer\.setup"):
         recipes.load(recipe)
 
 

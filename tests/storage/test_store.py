@@ -441,3 +441,14 @@ def test_packs_are_shared_and_a_shared_one_that_is_damaged_is_said_for_both(run)
     flip(names[chunk["pack"]], chunk["offset"])
     lines = SnapshotStore(run).verify()
     assert [line.partition(": the")[0] for line in lines] == [f"epoch {n}: Cannot read `algo/steady`" for n in (1, 2)]
+
+
+def test_values_can_be_read_without_the_recipe(run):
+    (run / "recipe").unlink()
+    store = SnapshotStore(run)
+    with pytest.raises(DamagedError, match="recipe"):
+        store.read()
+    snapshot = store.read(with_recipe=False)
+    assert snapshot.recipe is None
+    assert snapshot.problems == ()
+    assert snapshot.state["algo"]

@@ -267,11 +267,11 @@ class Trainer:
         if holder is not None:
             raise InUseError(in_use(RunDirectory(path).lock_path, holder))
         store = SnapshotStore(path)
-        snapshot = store.read(from_epoch)
+        snapshot = store.read(from_epoch, with_recipe=not self._set_up)
         manifest = snapshot.manifest
         for problem in snapshot.problems:
             logger.warning("Passed over a damaged snapshot, fell back to epoch %d: %s", manifest.epoch, problem)
-        newest = from_epoch == "last" or store.read("last").manifest.epoch == manifest.epoch
+        newest = from_epoch == "last" or store.read("last", with_recipe=False).manifest.epoch == manifest.epoch
         run = self._run if self._run is not None and self._set_up else self._rebuild(snapshot)
         self._run, self._interrupted = run, True  # until all of it is loaded
         load_state(run, snapshot, rebuilt=not self._set_up)

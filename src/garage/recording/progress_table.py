@@ -46,8 +46,8 @@ class ProgressTable:
             yield
         except OSError as error:
             msg = (
-                f"Cannot write {self._path}: {error.strerror or error}. Its rows are in metrics.jsonl too, and the next "
-                "start writes it anew from there. Free or mend the disk, then continue the run."
+                f"Cannot write {self._path}: {error.strerror or error}. Its rows are in metrics.jsonl too, and the "
+                "next start writes it anew from there. Free or mend the disk, then continue the run."
             )
             raise WriteError(msg) from error
 

@@ -49,11 +49,6 @@ class RunDirectory:
         return self.path / "run.json"
 
     @property
-    def provenance_path(self) -> Path:
-        """What it was started with."""
-        return self.path / "provenance.json"
-
-    @property
     def events_path(self) -> Path:
         """What happened to it."""
         return self.path / "events.jsonl"

@@ -30,7 +30,7 @@ class StoredSnapshot:
         manifest: what it says of itself.
         state: the state tree.
         opaque: pickles by path, of objects that have no state of their own.
-        recipe: what rebuilds the objects, or None.
+        recipe: what rebuilds the objects; None if the run has none, or it was not asked for.
         problems: why newer snapshots were passed over, one line each.
     """
 
@@ -75,8 +75,12 @@ class SnapshotStore:
                 whole.append(manifest)
         return whole, problems
 
-    def read(self, which: int | str = "last") -> StoredSnapshot:
+    def read(self, which: int | str = "last", *, with_recipe: bool = True) -> StoredSnapshot:
         """The snapshot of an epoch, or the ``"first"``, ``"last"`` or ``"best"`` one that verifies.
+
+        Args:
+            which: one of these names, or an epoch.
+            with_recipe: whether its recipe is needed too; values that have somewhere to go do without it.
 
         Raises:
             NoSnapshotError: there is none, or not that one.
@@ -86,7 +90,7 @@ class SnapshotStore:
         whole, problems = self._found()
         for manifest in self._chosen(whole, which):
             try:
-                return self._load(manifest, tuple(problems))
+                return self._load(manifest, tuple(problems), with_recipe=with_recipe)
             except StorageError as error:
                 problems.append(f"Epoch {manifest.epoch}: {error}")
         reasons = "\n  ".join(problems)
@@ -208,13 +212,14 @@ class SnapshotStore:
             raise NoSnapshotError(msg)
         return sorted(judged, key=lambda manifest: (-returns[manifest.epoch], manifest.epoch))[:1]
 
-    def _load(self, manifest: Manifest, problems: tuple[str, ...]) -> StoredSnapshot:
+    def _load(self, manifest: Manifest, problems: tuple[str, ...], *, with_recipe: bool) -> StoredSnapshot:
         reader = ChunkReader(self.directory, manifest.chunks)
         kept_apart = f"{EPISODES}/"
         leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
         state = _decoded(reader, leaves)
         opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
-        return StoredSnapshot(manifest, state, opaque, self._recipe(manifest), problems)
+        recipe = self._recipe(manifest) if with_recipe else None
+        return StoredSnapshot(manifest, state, opaque, recipe, problems)
 
     def _recipe(self, manifest: Manifest) -> bytes | None:
         if manifest.recipe is None:
