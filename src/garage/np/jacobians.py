@@ -101,10 +101,16 @@ class OneCoordinate:
         self._factors = [np.empty((n_rows, size), dtype) for size in hidden]
         self._scratch = [np.empty((block_rows, size), dtype) for size in hidden]
         self._ones = [np.ones(size, dtype) for size in hidden]
+        stops = np.cumsum(hidden, dtype=int).tolist()
+        self._units = [slice(stop - size, stop) for size, stop in zip(hidden, stops, strict=True)]
+        self._turned: dict[int, tuple[Array, Array]] = {}
         self._activations: list[Array] = []
 
     def prepare(self, block: slice, matrices: list[Array], activations: list[Array]) -> None:
-        """See `Jacobian`; keeps the derivative of the number by what enters each hidden unit, ``[N, units]``."""
+        """See `Jacobian`; keeps the derivative of the number by what enters each hidden unit, ``[N, units]``.
+
+        Also turned, with the last activations: products and sums along rows are faster where rows are neighbours.
+        """
         self._activations = activations
         by_values: Array = self._contracted(matrices[-1])[:-1]
         for layer in range(len(self._factors) - 1, -1, -1):
@@ -112,10 +118,13 @@ class OneCoordinate:
             np.multiply(_slopes(activations[layer + 1][block]), by_values, out=factors)
             if layer:
                 by_values = factors @ matrices[layer][:-1].T
+        turned = [np.zeros((0, block.stop - block.start), activations[0].dtype)]
+        turned += [factors[block].T for factors in self._factors]
+        self._turned[block.start] = np.concatenate(turned), np.ascontiguousarray(activations[-1][block].T)
 
     def forward(self, block: slice, directions: list[Array]) -> Array:
         """See `Jacobian`; the first of two outputs stays, the second changes by the number's change."""
-        change = self._activations[-1][block] @ self._contracted(directions[-1])
+        change = self._contracted(directions[-1]) @ self._turned[block.start][1]
         for layer, factors in enumerate(self._factors):
             product = self._scratch[layer][: block.stop - block.start]
             np.matmul(self._activations[layer][block], directions[layer], out=product)
@@ -127,12 +136,11 @@ class OneCoordinate:
 
     def reverse(self, block: slice, by_outputs: Array, total: list[Array]) -> None:
         """See `Jacobian`; a gradient by two outputs is one by their difference, for its parts cancel."""
-        by_number = by_outputs[-1]
-        for layer, factors in enumerate(self._factors):
-            weighted = self._scratch[layer][: block.stop - block.start]
-            np.multiply(factors[block], by_number[:, None], out=weighted)
-            total[layer] += self._activations[layer][block].T @ weighted
-        last = by_number @ self._activations[-1][block]
+        factors, last_activations = self._turned[block.start]
+        weighted = factors * by_outputs[-1]
+        for layer, units in enumerate(self._units):
+            total[layer] += (weighted[units] @ self._activations[layer][block]).T
+        last = last_activations @ by_outputs[-1]
         total[-1][:, -1] += last
         if self._n_outputs > 1:
             total[-1][:, 0] -= last
