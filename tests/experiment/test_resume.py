@@ -265,8 +265,8 @@ def test_save_is_for_the_epoch_in_memory():
     )
     assert len(rows("run")) == 2
     assert "replaced" in events("run")
-    for epoch in (-1, True, 1.0, "1"):
-        with pytest.raises(ArgumentError, match="expected an integer of at least 0"):
+    for epoch in (1, -1, True, 1.0, "1"):
+        with pytest.raises(ArgumentError, match="expected 0 before training"):
             new_trainer("other").save(epoch)
 
 
@@ -331,3 +331,27 @@ def test_own_objects_leave_their_recipe_beside_the_first():
     assert len(list(Path("run").glob("recipe-*"))) == 1
     assert restored("run").algo.max_kl_step == 0.5
     assert restored("run", 1).algo.max_kl_step == 0.01
+
+
+def test_a_seed_that_is_set_after_restoring_forks_too():
+    trained("run", 2)
+    trainer = restored("run")
+    set_seed(7)
+    trainer.resume(n_epochs=4)
+    assert kept("run") == [0, 1]
+    assert digests("run_1")[:2] == digests("run")
+    trained("undisturbed", 4)
+    assert digests("run_1")[2:] != digests("undisturbed")[2:]
+
+
+def test_damaged_stored_episodes_leave_the_state_whole():
+    trained("run", 2, store_episodes=True)
+    manifest = SnapshotStore(Path("run")).read().manifest
+    of_episodes = {
+        piece.chunk for leaf in manifest.leaves if leaf.path.startswith("episodes/") for piece in leaf.pieces
+    }
+    of_state = {
+        piece.chunk for leaf in manifest.leaves if not leaf.path.startswith("episodes/") for piece in leaf.pieces
+    }
+    assert of_episodes
+    assert not of_episodes & of_state

@@ -24,12 +24,14 @@ class Origin:
     Attributes:
         path: of its run.
         manifest: the snapshot's.
+        seed: the snapshot's.
         newest: whether no newer one verifies.
         reseeded: whether the run goes on with another seed than the snapshot's.
     """
 
     path: Path
     manifest: Manifest
+    seed: int
     newest: bool
     reseeded: bool
 

@@ -5,6 +5,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +187,9 @@ class Trainer:
         """
         self._need_run("save")
         self._need_whole_state()
-        finished = self._stats.total_epoch
-        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0 or finished not in {-1, epoch}:
-            expected = "an integer of at least 0" if finished < 0 else f"{finished}, the epoch of the state in memory"
+        finished = max(0, self._stats.total_epoch)
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch != finished:
+            expected = f"{finished}, the epoch of the state in memory" if self._stats.last_itr else "0 before training"
             msg = f"Cannot save epoch {epoch!r}: expected {expected}."
             raise ArgumentError(msg)
         with console(), self._writing() as writer:
@@ -259,7 +260,18 @@ class Trainer:
             start_epoch=self._stats.last_itr,
         )
         with console():
+            if self._origin is not None and self._writer is None:
+                self._origin = self._choose_seed(self._origin)
             return self._train(args)
+
+    def _choose_seed(self, origin: Origin) -> Origin:
+        """The snapshot's seed goes on, unless another one has been set in this process: then the run is a fork."""
+        run, seed = self._need_run("restore"), deterministic.get_seed()
+        chosen = origin.seed if seed is None else seed
+        if chosen not in {origin.seed, run.seed}:
+            logger.info("seed %d -> %d: differs from its parent from here", origin.seed, chosen)
+        run.seed, run.seed_is_drawn = chosen, False
+        return replace(origin, reseeded=chosen != origin.seed)
 
     def _restore(self, path: Path, from_epoch: int | str) -> TrainArgs:
         logger.info("Restore from snapshot saved in %s", path)
@@ -275,14 +287,9 @@ class Trainer:
         run = self._run if self._run is not None and self._set_up else self._rebuild(snapshot)
         self._run, self._interrupted = run, True  # until all of it is loaded
         load_state(run, snapshot, rebuilt=not self._set_up)
-        saved_seed: int = take(take(snapshot.state, "counters", "the run"), "seed", "the counters")
-        seed = deterministic.get_seed()
-        reseeded = seed is not None and seed != saved_seed
-        run.seed, run.seed_is_drawn = saved_seed if seed is None else seed, False
-        if reseeded:
-            logger.info("seed %d -> %d: differs from its parent from here", saved_seed, run.seed)
-        self._writer, self._interrupted = None, False
-        self._origin = Origin(path, manifest, newest=newest, reseeded=reseeded)
+        run.seed = take(take(snapshot.state, "counters", "the run"), "seed", "the counters")
+        origin = self._choose_seed(Origin(path, manifest, run.seed, newest=newest, reseeded=False))
+        self._writer, self._origin, self._interrupted = None, origin, False
         self._args = TrainArgs(**manifest.train_args, start_epoch=manifest.epoch + 1)
         self._metrics = dict(manifest.metrics)
         self._stats = Stats(
@@ -296,7 +303,7 @@ class Trainer:
         with self._threads():
             for line in differences(manifest.fingerprint, fingerprint()):
                 logger.warning("The numbers may differ from the original's in their last bits: %s", line)
-        if not reseeded:
+        if not origin.reseeded:
             deterministic.load_generators_state(take(snapshot.state, "process", "the run"))
         return self._args
 

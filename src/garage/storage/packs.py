@@ -40,13 +40,19 @@ class LeafBytes:
         self.hash = blake3(self.data).hexdigest()
 
 
-def cut(leaves: Sequence[LeafBytes]) -> tuple[list[bytes | memoryview], list[Leaf]]:
+def cut(
+    leaves: Sequence[LeafBytes], chunks: Sequence[bytes | memoryview] = ()
+) -> tuple[list[bytes | memoryview], list[Leaf]]:
     """Cut leaves into chunks of at most `CHUNK_BYTES`; small ones are laid back to back.
 
+    Args:
+        leaves: what to cut.
+        chunks: those of other leaves, which share none with these.
+
     Returns:
-        The chunks' bytes, and the leaves with pieces that index them.
+        All chunks' bytes, and the leaves with pieces that index them.
     """
-    chunks: list[bytes | memoryview] = []
+    chunks = list(chunks)
     pieces: list[list[Piece]] = [[] for _ in leaves]
     shared: list[memoryview] = []
     size = 0

@@ -117,10 +117,14 @@ class RunWriter:
             self._append_row(capture, digest, sync=False)
             return digest
         opaque = [LeafBytes(path, "opaque", (), data) for path, data in capture.opaque.items()]
-        chunks, cut = packs.cut([*leaves, *opaque])
+        # Stored episodes share no chunk with the state, which damage to them must not touch.
+        kept_apart = [leaf for leaf in leaves if leaf.path.startswith(f"{EPISODES}/")]
+        needed = [leaf for leaf in leaves if leaf not in kept_apart]
+        chunks, cut = packs.cut([*needed, *opaque])
+        chunks, episodes = packs.cut(kept_apart, chunks)
         placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
         self._append_row(capture, digest, sync=True)
-        self._write_manifest(capture, digest, cut[: len(leaves)], cut[len(leaves) :], placed)
+        self._write_manifest(capture, digest, [*cut[: len(needed)], *episodes], cut[len(needed) :], placed)
         if requested:
             self._requested |= {capture.epoch}
         seconds = round(time.perf_counter() - begun, 6)
