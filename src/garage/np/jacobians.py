@@ -100,7 +100,6 @@ class OneCoordinate:
         self._n_outputs = n_outputs
         self._factors = [np.empty((n_rows, size), dtype) for size in hidden]
         self._scratch = [np.empty((block_rows, size), dtype) for size in hidden]
-        self._ones = [np.ones(size, dtype) for size in hidden]
         stops = np.cumsum(hidden, dtype=int).tolist()
         self._units = [slice(stop - size, stop) for size, stop in zip(hidden, stops, strict=True)]
         self._turned: dict[int, tuple[Array, Array]] = {}
@@ -128,8 +127,7 @@ class OneCoordinate:
         for layer, factors in enumerate(self._factors):
             product = self._scratch[layer][: block.stop - block.start]
             np.matmul(self._activations[layer][block], directions[layer], out=product)
-            product *= factors[block]
-            change += product @ self._ones[layer]
+            change += np.einsum("ij,ij->i", product, factors[block])
         outputs = np.zeros((self._n_outputs, len(change)), change.dtype)
         outputs[-1] = change
         return outputs
