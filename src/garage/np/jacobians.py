@@ -51,7 +51,7 @@ class Sweeps:
         """See `Jacobian`; keeps the slope of tanh at every hidden unit."""
         self._matrices, self._activations = matrices, activations
         for slopes, values in zip(self._slopes, activations[1:], strict=True):
-            slopes[block] = _slopes(values[block])
+            _slopes(values[block], out=slopes[block])
 
     def forward(self, block: slice, directions: list[Array]) -> Array:
         """See `Jacobian`."""
@@ -100,45 +100,41 @@ class OneCoordinate:
         self._n_outputs = n_outputs
         self._factors = [np.empty((n_rows, size), dtype) for size in hidden]
         self._scratch = [np.empty((block_rows, size), dtype) for size in hidden]
-        stops = np.cumsum(hidden, dtype=int).tolist()
-        self._units = [slice(stop - size, stop) for size, stop in zip(hidden, stops, strict=True)]
-        self._turned: dict[int, tuple[Array, Array]] = {}
+        self._ones = [np.ones(size, dtype) for size in hidden]
         self._activations: list[Array] = []
 
     def prepare(self, block: slice, matrices: list[Array], activations: list[Array]) -> None:
-        """See `Jacobian`; keeps the derivative of the number by what enters each hidden unit, ``[N, units]``.
-
-        Also turned, with the last activations: products and sums along rows are faster where rows are neighbours.
-        """
+        """See `Jacobian`; keeps the derivative of the number by what enters each hidden unit, ``[N, units]``."""
         self._activations = activations
         by_values: Array = self._contracted(matrices[-1])[:-1]
         for layer in range(len(self._factors) - 1, -1, -1):
             factors = self._factors[layer][block]
-            np.multiply(_slopes(activations[layer + 1][block]), by_values, out=factors)
+            _slopes(activations[layer + 1][block], out=factors)
+            factors *= by_values
             if layer:
                 by_values = factors @ matrices[layer][:-1].T
-        turned = [np.zeros((0, block.stop - block.start), activations[0].dtype)]
-        turned += [factors[block].T for factors in self._factors]
-        self._turned[block.start] = np.concatenate(turned), np.ascontiguousarray(activations[-1][block].T)
 
     def forward(self, block: slice, directions: list[Array]) -> Array:
         """See `Jacobian`; the first of two outputs stays, the second changes by the number's change."""
-        change = self._contracted(directions[-1]) @ self._turned[block.start][1]
+        change = self._activations[-1][block] @ self._contracted(directions[-1])
         for layer, factors in enumerate(self._factors):
             product = self._scratch[layer][: block.stop - block.start]
-            np.matmul(self._activations[layer][block], directions[layer], out=product)
-            change += np.einsum("ij,ij->i", product, factors[block])
+            np.matmul(_halves(self._activations[layer][block]), directions[layer], out=_halves(product))
+            product *= factors[block]
+            change += product @ self._ones[layer]
         outputs = np.zeros((self._n_outputs, len(change)), change.dtype)
         outputs[-1] = change
         return outputs
 
     def reverse(self, block: slice, by_outputs: Array, total: list[Array]) -> None:
         """See `Jacobian`; a gradient by two outputs is one by their difference, for its parts cancel."""
-        factors, last_activations = self._turned[block.start]
-        weighted = factors * by_outputs[-1]
-        for layer, units in enumerate(self._units):
-            total[layer] += (weighted[units] @ self._activations[layer][block]).T
-        last = last_activations @ by_outputs[-1]
+        by_number = by_outputs[-1]
+        for layer, factors in enumerate(self._factors):
+            weighted = self._scratch[layer][: block.stop - block.start]
+            np.multiply(factors[block], by_number[:, None], out=weighted)
+            halves = _halves(self._activations[layer][block]).transpose(0, 2, 1) @ _halves(weighted)
+            total[layer] += halves.sum(axis=0)
+        last = by_number @ self._activations[-1][block]
         total[-1][:, -1] += last
         if self._n_outputs > 1:
             total[-1][:, 0] -= last
@@ -148,7 +144,18 @@ class OneCoordinate:
         return np.asarray(matrix[:, -1] - matrix[:, 0] if self._n_outputs > 1 else matrix[:, 0])
 
 
-def _slopes(activations: Array) -> Array:
+def _slopes(activations: Array, out: Array) -> None:
     """Of tanh at each hidden unit, ``1 - h²``."""
     hidden = activations[:, :-1]
-    return np.asarray(1 - hidden * hidden)
+    np.multiply(hidden, hidden, out=out)
+    np.subtract(1, out, out=out)
+
+
+def _halves(rows: Array) -> Array:
+    """Rows in two stacks if their number is even, else in one.
+
+    OpenBLAS multiplies matrices without packing them first as long as a product takes less than a million
+    multiplications; a block of the usual size just exceeds that, half of one does not.
+    """
+    n_stacks = 2 if len(rows) % 2 == 0 else 1
+    return rows.reshape(n_stacks, len(rows) // n_stacks, -1)
