@@ -70,6 +70,7 @@ class _Rollout:
         self.active: Array = np.arange(0)
         self._now = self._n_started = self._n_steps = 0
         self._episodes: dict[int, int] = {}
+        self._episode_of_lane = np.full(lanes.n, -1)
         self._active_episodes: Array = self.active
         self._started_at: dict[int, int] = {}
         self._noise: Array = np.zeros((NOISE_BLOCK_STEPS, 0, 0))
@@ -106,8 +107,9 @@ class _Rollout:
             if fresh.size:
                 self.memory = self.memory.copy()
                 self.memory[starting] = fresh
-        self.active = np.array(sorted(self._episodes), np.int64)
-        self._active_episodes = np.array([self._episodes[lane] for lane in self.active.tolist()], np.int64)
+            self._episode_of_lane[starting] = [self._episodes[lane] for lane in starting]
+        self.active = np.flatnonzero(self._episode_of_lane >= 0)
+        self._active_episodes = self._episode_of_lane.take(self.active)
 
     def noise_of_step(self) -> Array:
         """This step's noise ``[n_lanes, K]``; idle lanes get what was left in theirs."""
@@ -118,7 +120,7 @@ class _Rollout:
 
     def step(self, actions: Array) -> tuple[Array, Transition]:
         """Step the active lanes; returns their actions too."""
-        taken = actions if self._is_full else actions[self.active]
+        taken = actions if self._is_full else actions.take(self.active, axis=0)
         try:
             return taken, self.lanes.step(self.active, taken)
         except GarageError:
@@ -139,7 +141,7 @@ class _Rollout:
             self._log["observations"].append(self.observations)
             self.observations = transition.observations
         else:
-            self._log["observations"].append(self.observations[self.active])
+            self._log["observations"].append(self.observations.take(self.active, axis=0))
             self.observations[self.active] = transition.observations
         self.memory = memory
         self._n_steps += self.active.size
@@ -212,6 +214,7 @@ class _Rollout:
             last_observation = transition.observations[row].copy()
             self._segments[self._episodes.pop(lane)] = _Segment(length, end, last_observation)
             self._refills[self._now + -length % NOISE_BLOCK_STEPS].remove(lane)
+        self._episode_of_lane[free] = -1
         self.start(free)
 
     def _raised_in(self, call: str, lanes: list[int]) -> str:
