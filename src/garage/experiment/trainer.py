@@ -15,7 +15,7 @@ from garage.core.ports import Algorithm, Env, Sampler, Stateful
 from garage.core.spaces import check_fit
 from garage.core.state import take
 from garage.core.streams import Streams
-from garage.errors import ArgumentError, InUseError, NothingLeftError, OrderError, RecipeError
+from garage.errors import ArgumentError, InUseError, NothingLeftError, OrderError, RecipeError, StorageError
 from garage.experiment import deterministic, recipes
 from garage.experiment.arguments import Stats, TrainArgs, tables
 from garage.experiment.collector import Collector
@@ -338,7 +338,8 @@ class Trainer:
                 for epoch in range(args.start_epoch, args.n_epochs):
                     self._epoch(args, epoch, writer, table, clock)
             except BaseException as error:
-                writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
+                with contextlib.suppress(StorageError):  # a full disk takes no event either; the error itself goes on
+                    writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
                 raise
             self._interrupted = False
             writer.add_event("finished", epoch=args.n_epochs - 1)
