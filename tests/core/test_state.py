@@ -245,10 +245,18 @@ def test_an_array_that_cannot_be_stored_is_refused_with_its_path_and_dtype(dtype
 
 
 def test_numpy_scalars_become_scalars():
-    tree = {"a": np.float32(0.5), "b": np.int8(-1), "c": np.bool_(1), "d": np.str_("x")}
+    tree = {"a": np.float64(0.5), "b": np.int64(-1), "c": np.bool_(1), "d": np.str_("x")}
     leaves = states.flatten(tree)
     assert leaves == {"a": 0.5, "b": -1, "c": True, "d": "x"}
     assert [type(leaf) for leaf in leaves.values()] == [float, int, bool, str]
+
+
+@pytest.mark.parametrize("scalar", [np.float32(0.1), np.float16(0.1), np.int8(-1), np.uint64(7)], ids=lambda s: s.dtype)
+def test_numpy_scalars_that_compute_with_other_bits_keep_their_type(scalar):
+    again = states.rebuild(states.flatten({"a": scalar}))["a"]
+    assert (again.dtype, again.shape) == (scalar.dtype, ())
+    assert (again * scalar.dtype.type(3)).dtype == (scalar * scalar.dtype.type(3)).dtype
+    assert again == scalar
 
 
 @pytest.mark.parametrize(

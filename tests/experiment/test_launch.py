@@ -77,7 +77,9 @@ def test_goes_on_by_values_alone(resume, three_digests, monkeypatch, capsys):
 
 
 def test_auto_starts_what_is_not_there_and_must_does_not():
-    with pytest.raises(NoSnapshotError, match=r"no run in data/local/experiment/run with a snapshot.*--resume auto"):
+    with pytest.raises(
+        NoSnapshotError, match=r"No run of data/local/experiment/run with these arguments has a snapshot.*--resume auto"
+    ):
         launch(run, {}, resume="must")
     assert not DATA.exists()
     launch(run, {}, resume="auto")
@@ -87,7 +89,7 @@ def test_auto_starts_what_is_not_there_and_must_does_not():
 def test_killed_before_the_first_snapshot(three_digests):
     blown_at(0)
     assert kept(EXPERIMENTS / "run") == []
-    with pytest.raises(NoSnapshotError, match="no run in"):
+    with pytest.raises(NoSnapshotError, match="No run of"):
         launch(run, {}, resume="must")
     launch(run, {}, resume="auto")
     assert directories() == ["run"]

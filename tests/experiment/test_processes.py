@@ -101,7 +101,7 @@ def test_an_empty_script_goes_on_from_the_recipe_and_names_what_is_missing(tmp_p
     (tmp_path / "mine" / "worlds.py").write_text("")
     printed = run_script(tmp_path / "elsewhere" / "empty.py", None, "run", 5, PYTHONPATH=str(tmp_path))
     assert "Cannot rebuild the experiment: AttributeError" in printed
-    assert "Did its code change?" in printed
+    assert "Did its code change, or does a script in" in printed
 
 
 HOLDING = """

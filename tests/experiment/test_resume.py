@@ -1,6 +1,7 @@
 """Trainer.resume and Trainer.save: the same numbers as an uninterrupted run, and where they are written."""
 
 import csv
+import random
 import sys
 import types
 from pathlib import Path
@@ -260,7 +261,8 @@ def test_save_is_for_the_epoch_in_memory():
     before = SnapshotStore(Path("run")).read().manifest
     trainer.save(1)
     after = SnapshotStore(Path("run")).read().manifest
-    assert msgspec.structs.replace(after, checksum="", written_at="") == msgspec.structs.replace(
+    assert (before.requested, after.requested) == (False, True)
+    assert msgspec.structs.replace(after, checksum="", written_at="", requested=False) == msgspec.structs.replace(
         before, checksum="", written_at=""
     )
     assert len(rows("run")) == 2
@@ -355,3 +357,55 @@ def test_damaged_stored_episodes_leave_the_state_whole():
     }
     assert of_episodes
     assert not of_episodes & of_state
+
+
+def test_a_refused_resume_from_an_older_snapshot_changes_nothing():
+    trained("run", 5, context={"snapshot_mode": "all"})
+    before = rows("run")
+    trainer = Trainer(ExperimentContext("run", snapshot_mode="all"))
+    trainer.restore("run", 1)
+    with pytest.raises(NothingLeftError):
+        trainer.resume(n_epochs=2)
+    assert rows("run") == before
+    assert kept("run") == [0, 1, 2, 3, 4]
+
+
+def test_a_context_that_goes_on_in_place_from_an_older_snapshot_rewinds():
+    trained("run", 5, context={"snapshot_mode": "all"})
+    expected = digests("run")
+    trainer = Trainer(ExperimentContext("run", snapshot_mode="all"))
+    trainer.restore("run", 1)
+    trainer.resume(n_epochs=4)
+    assert digests("run") == expected[:4]
+    assert "rewind" in events("run")
+    assert len(list(Path("run").glob("metrics-abandoned-*.jsonl"))) == 1
+    assert len(list(Path("run/snapshots/abandoned").glob("*.json"))) == 3
+
+
+def test_what_was_saved_before_training_is_no_finished_epoch(six_digests):
+    new_trainer("run").save(0)
+    forget_seed(None)
+    trainer = restored("run")
+    assert trainer.stats.last_itr == 0
+    assert trainer.restore("run").start_epoch == 0
+    trainer.resume(n_epochs=6, batch_size=60)
+    assert digests("run") == six_digests
+
+
+def test_an_equal_seed_set_after_restoring_leaves_the_process_generators_as_they_were():
+    trained("run", 2)
+    trainer = restored("run")
+    expected = random.getstate()
+    set_seed(1)
+    random.random()
+    trainer.resume(n_epochs=3)
+    assert random.getstate() == expected
+
+
+def test_threads_are_those_that_the_run_was_trained_with():
+    trainer = Trainer(ExperimentContext("run"), n_threads=2)
+    trainer.setup(*tiny("CartPole-v1"))
+    trainer.train(n_epochs=1, batch_size=60)
+    saved = SnapshotStore(Path("run")).read().manifest.fingerprint["threads"]
+    restored("run").resume(n_epochs=2)
+    assert SnapshotStore(Path("run")).read().manifest.fingerprint["threads"] == saved

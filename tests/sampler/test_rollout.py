@@ -291,10 +291,9 @@ def test_an_error_in_reset_names_env_step_and_seed():
     seeds = [group.streams.world_seed(index) for index in (3, 4, 5)]  # these three started together
     assert seed in seeds
     expected = ", ".join(f"0 of seed {seed}" for seed in seeds)
-    assert (
-        f"Ladder() raised in `reset`: its own error is above. It was at one of these steps of episodes: {expected}."
-        in str(caught.value)
-    )
+    message = str(caught.value)
+    assert "Ladder() raised in `reset`: ZeroDivisionError: the wheel came off. It was at one of these" in message
+    assert f"steps of episodes: {expected}." in message
 
 
 def test_an_error_in_step_names_env_step_and_seed():
@@ -303,7 +302,7 @@ def test_an_error_in_step_names_env_step_and_seed():
     with pytest.raises(WorldRaisedError) as caught:
         run(group)
     assert caught.value.__cause__ is cause
-    assert "Ladder() raised in `step`: its own error is above" in str(caught.value)
+    assert "Ladder() raised in `step`: " in str(caught.value)
     assert f"4 of seed {seed}" in str(caught.value)
 
 
@@ -318,7 +317,9 @@ def test_steps_are_counted_in_each_episode():
 def test_an_error_after_a_nan_says_so():
     group, seed = faulty("observation", 3, np.nan)
     group.env.faults[seed, 3, "raise"] = ValueError("nan")
-    with pytest.raises(WorldRaisedError, match="it had returned NaN or infinity as an observation before"):
+    with pytest.raises(
+        WorldRaisedError, match="after it had returned NaN or infinity as an observation: ValueError: nan"
+    ):
         run(group)
 
 

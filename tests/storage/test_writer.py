@@ -1,5 +1,6 @@
 """A run's one writer: rows, snapshots, what it keeps and what it cleans up."""
 
+import contextlib
 import json
 
 import msgspec
@@ -8,11 +9,12 @@ import pytest
 
 from garage.core import state as state_trees
 from garage.errors import ArgumentError, FormatVersionError, NoSnapshotError
+from garage.storage import manifest as manifests
 from garage.storage.manifest import Parent
 from garage.storage.packs import pack_names
 from garage.storage.run_directory import RunDirectory, pretty
 from garage.storage.store import SnapshotStore
-from garage.storage.writer import parent_of, rows_up_to
+from garage.storage.writer import parent_of, rewind, rows_up_to
 from storage.sample_runs import (
     INFO,
     assert_holds,
@@ -457,3 +459,35 @@ def test_rows_are_strict_json_with_names_sorted(tmp_path):
     row = json.loads(line, parse_constant=pytest.fail)
     assert list(row) == ["epoch", "digest", "Evaluation/AverageReturn", "Loss"]
     assert row["Loss"] == "NaN"
+
+
+def test_packs_of_what_was_set_aside_outlive_retention(tmp_path):
+    written(tmp_path, range(4))
+    rewind(RunDirectory(tmp_path), 1)
+    needed = {pack for epoch in (2, 3) for pack in manifests.read(tmp_path / f"snapshots/{epoch:06d}.json").packs()}
+    with contextlib.closing(opened(tmp_path, last_epoch=1)) as writer:
+        for epoch in range(2, 7):
+            writer.commit(capture_of(epoch, variant=1))
+    assert needed <= pack_names(RunDirectory(tmp_path)).keys()
+
+
+def test_packs_of_a_manifest_that_cannot_be_read_stay(tmp_path):
+    written(tmp_path, range(3))
+    before = set(pack_names(RunDirectory(tmp_path)))
+    flip(tmp_path / "snapshots" / "000002.json")
+    whole = [manifests.read(tmp_path / f"snapshots/{epoch:06d}.json") for epoch in (0, 1)]
+    unreadable = before - {pack for manifest in whole for pack in manifest.packs()}
+    assert unreadable
+    with contextlib.closing(opened(tmp_path, last_epoch=1)) as writer:
+        for epoch in range(2, 7):
+            writer.commit(capture_of(epoch, variant=1))
+    assert unreadable <= pack_names(RunDirectory(tmp_path)).keys()
+
+
+def test_damaged_metrics_are_told(tmp_path):
+    written(tmp_path, range(3))
+    flip(tmp_path / "metrics.jsonl", 30)
+    with contextlib.closing(opened(tmp_path, "all", last_epoch=2)) as writer:
+        assert ["metrics.jsonl was not as written" in problem for problem in writer.problems] == [True]
+    with contextlib.closing(opened(tmp_path / "other")) as writer:
+        assert writer.problems == []

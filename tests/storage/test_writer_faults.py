@@ -58,7 +58,7 @@ def test_a_commit_has_few_operations_and_removes_last(tmp_path):
         *["sync_folder", "sync", "rename", "sync_folder"],  # the pack, in a new folder
         "sync",  # the row
         *["sync", "rename", "sync_folder"],  # the manifest
-        *["unlink", "unlink"],  # the manifest and the pack that are superseded
+        *["unlink", "sync_folder", "unlink"],  # the manifest and the pack that are superseded
     ]
 
 
@@ -194,10 +194,9 @@ def test_a_manifest_whose_last_sync_was_refused_keeps_its_packs(tmp_path):
     disk = FaultyDisk()
     with contextlib.closing(opened(tmp_path, disk=disk)) as writer:
         writer.commit(capture_of(0))
-        for n, name in enumerate(n_operations(tmp_path / "counted", "last"), start=1):
-            if name == "sync_folder":
-                last = n
-        disk.arm(last)
+        done = n_operations(tmp_path / "counted", "last")
+        before_removal = done[: done.index("unlink")]
+        disk.arm(max(n for n, name in enumerate(before_removal, start=1) if name == "sync_folder"))
         with pytest.raises(WriteError, match=r"000001\.json"):
             writer.commit(capture_of(1))
         disk.arm(None)

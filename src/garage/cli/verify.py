@@ -36,7 +36,7 @@ def verify(ctx: click.Context, run: Path, *, as_json: bool) -> None:
         print_json({"path": str(run), "whole": bool(epochs), "epochs": epochs, "problems": problems})
     elif problems:
         click.echo("\n".join(problems))
-        click.echo(f"{run} is damaged: {len(problems)} problems. What verifies can still be restored.", err=True)
+        click.echo(f"{run} is damaged; what reads whole can still be restored. Problems: {len(problems)}.", err=True)
     elif epochs:
         n_bytes = sum(path.stat().st_size for path in store.directory.packs_path.rglob("*") if path.is_file())
         click.echo(f"{run} is whole: snapshots of epochs {', '.join(map(str, epochs))}; {n_bytes:,} bytes in packs.")

@@ -156,13 +156,13 @@ def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
             msg = f"Cannot use {key!r} as a key of a state tree {where}: expected a printable str without '/'."
             raise ArgumentError(msg)
         path = f"{prefix}{key}"
-        scalar = value.item() if isinstance(value, np.generic) else value
+        scalar = _plain(value)
         if isinstance(value, dict):
             if value:
                 yield from _leaves(value, f"{path}/")
             else:
                 yield path, EMPTY
-        elif isinstance(value, np.ndarray) or type(scalar) in _SCALARS:
+        elif isinstance(scalar, np.ndarray) or type(scalar) in _SCALARS:
             yield path, scalar
         else:
             msg = (
@@ -170,3 +170,10 @@ def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
                 "strings, booleans and None. Turn it into those in state_dict()."
             )
             raise ArgumentError(msg)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a state holds
+    """NumPy's scalars as Python's, or as arrays without axes where Python's would compute with other bits."""
+    if isinstance(value, np.float64 | np.int64 | np.bool_ | np.str_):
+        return value.item()
+    return np.asarray(value) if isinstance(value, np.float16 | np.float32 | np.integer) else value

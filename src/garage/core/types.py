@@ -137,7 +137,8 @@ class EpisodeBatch:
     def after(self) -> Self:
         """What followed each segment, as E segments of one step: where values are bootstrapped.
 
-        Its actions repeat the segments' last ones and its rewards are zero; neither was ever taken.
+        Its actions repeat the segments' last ones and its rewards are zero; neither was ever taken. Its memories are
+        those from before the segments, for what came after them is not kept.
         """
         last = self.starts + self.lengths - 1
         return type(self)(

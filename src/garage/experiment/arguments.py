@@ -113,9 +113,9 @@ class Stats:
         }
 
 
-def tables(train_args: dict[str, Any], stats: dict[str, Any], last_epoch: int) -> list[str]:
+def tables(train_args: dict[str, Any], stats: dict[str, Any]) -> list[str]:
     """The lines of the two tables that ``restore`` prints."""
-    first = {"n_epochs": train_args["n_epochs"], "last_epoch": last_epoch}
+    first = {"n_epochs": train_args["n_epochs"], "last_epoch": stats["last_itr"] - 1}
     first |= {name: int(train_args[name]) for name in ("batch_size", "store_episodes", "pause_for_plot")}
     second = {name: stats[name] for name in ("last_itr", "total_env_steps")}
     return [

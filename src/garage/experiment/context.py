@@ -24,6 +24,7 @@ from garage.errors import ArgumentError, NoSnapshotError, StorageError
 from garage.experiment import deterministic
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.recording.console import console, debug_log
+from garage.storage.disk import Disk
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory
 
@@ -241,14 +242,16 @@ def _launched(resume: str | None) -> Iterator[None]:
 
 def new_directory(wanted: Path) -> Path:
     """Make ``wanted``, or the first of ``wanted_1``, ``wanted_2`` … that is not there yet."""
-    index = 0
+    index, disk = 0, Disk()
+    disk.make_folder(wanted.parent)
     while True:
         path = wanted if index == 0 else wanted.with_name(f"{wanted.name}_{index}")
         try:
-            path.mkdir(parents=True)
+            path.mkdir()
         except FileExistsError:
             index += 1
         else:
+            disk.sync_folder(wanted.parent)
             return path
 
 
@@ -285,7 +288,7 @@ def _place(wanted: Path, options: Options, arguments: Mapping[str, Any], resume:
         )
         raise ArgumentError(msg)
     if resume == "must":
-        msg = f"There is no run in {wanted} with a snapshot to go on from. Use --resume auto to start one."
+        msg = f"No run of {wanted} with these arguments has a snapshot to go on from. Use --resume auto to start one."
         raise NoSnapshotError(msg)
     return new_directory(wanted), False
 

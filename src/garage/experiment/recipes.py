@@ -4,6 +4,7 @@ A recipe is one line of JSON (where the script and the modules of the objects' c
 cloudpickle of ``(algo, env)``. It is made once, in ``setup``, and checked by rebuilding from it.
 """
 
+import copyreg
 import importlib
 import io
 import json
@@ -89,8 +90,9 @@ def load(recipe: bytes) -> tuple[Any, Any]:
         raise RecipeError(msg) from error
     except Exception as error:
         msg = (
-            f"Cannot rebuild the experiment: {type(error).__name__}: {error}. Did its code change? "
-            "Call trainer.setup(algo, env) with objects of your own before restore, to load values only."
+            f"Cannot rebuild the experiment: {type(error).__name__}: {str(error).rstrip('.')}. Did its code change, or "
+            f"does a script in {header['folder']} register something first? Import that before restore, or call "
+            "trainer.setup(algo, env) with objects of your own before restore, to load values only."
         )
         raise RecipeError(msg) from error
 
@@ -133,6 +135,8 @@ class _OpaquePickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle h
         if isinstance(obj, Component) and isinstance(obj, Stateful):
             call, arguments = obj.__reduce__()
             return _with_state, (call, arguments, obj.state_dict())
+        if isinstance(obj, Component):
+            return copyreg.__newobj__, (type(obj),), vars(obj)  # type: ignore[attr-defined] # the stub lacks it
         return super().reducer_override(obj)
 
 

@@ -30,7 +30,7 @@ from garage.storage.lock import holder_of, in_use
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory, pretty
 from garage.storage.store import SnapshotStore, StoredSnapshot, row_json
-from garage.storage.writer import Capture, RunWriter
+from garage.storage.writer import Capture, RunWriter, rewind
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,12 @@ class Trainer:
     Args:
         snapshot_config: where to write and which snapshots to keep: the experiment function's ``ctxt``. Without
             one, ``data/local/experiment/<script name>``, made by ``train``.
-        n_threads: of BLAS; more can be faster for large networks, and changes last bits.
+        n_threads: of BLAS; more can be faster for large networks, and changes last bits. By default one, or after
+            ``restore`` as many as the run was trained with.
     """
 
-    def __init__(self, snapshot_config: ExperimentContext | None = None, *, n_threads: int = 1) -> None:
-        if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+    def __init__(self, snapshot_config: ExperimentContext | None = None, *, n_threads: int | None = None) -> None:
+        if n_threads is not None and (isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1):
             msg = f"n_threads must be an integer of at least 1, got {n_threads!r}."
             raise ArgumentError(msg)
         self._config, self._n_threads = snapshot_config, n_threads
@@ -55,6 +56,7 @@ class Trainer:
         self._origin: Origin | None = None
         self._writer: RunWriter | None = None
         self._metrics: dict[str, Any] | None = None
+        self._generators: dict[str, Any] | None = None
         self._set_up = self._interrupted = False
 
     @property
@@ -262,6 +264,8 @@ class Trainer:
         with console():
             if self._origin is not None and self._writer is None:
                 self._origin = self._choose_seed(self._origin)
+                if self._generators is not None and not self._origin.reseeded:  # whatever was drawn or seeded since
+                    deterministic.load_generators_state(self._generators)
             return self._train(args)
 
     def _choose_seed(self, origin: Origin) -> Origin:
@@ -290,21 +294,24 @@ class Trainer:
         run.seed = take(take(snapshot.state, "counters", "the run"), "seed", "the counters")
         origin = self._choose_seed(Origin(path, manifest, run.seed, newest=newest, reseeded=False))
         self._writer, self._origin, self._interrupted = None, origin, False
-        self._args = TrainArgs(**manifest.train_args, start_epoch=manifest.epoch + 1)
-        self._metrics = dict(manifest.metrics)
+        n_finished = manifest.stats["last_itr"]
+        self._args = TrainArgs(**manifest.train_args, start_epoch=n_finished)
+        self._metrics = dict(manifest.metrics) or None
         self._stats = Stats(
-            manifest.epoch,
+            n_finished - 1,
             run.collector.total_env_steps,
             manifest.stats["elapsed_seconds"],
             lambda: restored_episodes(store.read_episodes(manifest)),
         )
-        for line in tables(manifest.train_args, manifest.stats, manifest.epoch):
+        for line in tables(manifest.train_args, manifest.stats):
             logger.info("%s", line)
+        self._n_threads = self._n_threads or manifest.fingerprint.get("threads")
         with self._threads():
             for line in differences(manifest.fingerprint, fingerprint()):
                 logger.warning("The numbers may differ from the original's in their last bits: %s", line)
+        self._generators = take(snapshot.state, "process", "the run")
         if not origin.reseeded:
-            deterministic.load_generators_state(take(snapshot.state, "process", "the run"))
+            deterministic.load_generators_state(self._generators)
         return self._args
 
     def _rebuild(self, snapshot: StoredSnapshot) -> Run:
@@ -323,7 +330,7 @@ class Trainer:
             self._tidy()
             msg = (
                 f"There is nothing left to do: {args.start_epoch} epochs are finished and n_epochs={args.n_epochs} is "
-                f"the total. To train on: resume(n_epochs={args.start_epoch + args.n_epochs})."
+                f"the total. To train on, ask for more than {args.start_epoch}."
             )
             raise NothingLeftError(msg)
         resumed = self._stats.total_epoch >= 0
@@ -347,7 +354,9 @@ class Trainer:
 
     def _tidy(self) -> None:
         """Clean up after a run that was killed when its last epoch was finished already."""
-        if self._writer is None and goes_on_in_place(self._config, self._origin):
+        if self._origin is None or not self._origin.newest or self._origin.reseeded or self._writer is not None:
+            return
+        if goes_on_in_place(self._config, self._origin):
             with self._writing() as writer:
                 ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
 
@@ -386,7 +395,7 @@ class Trainer:
             opaque=opaque,
             metrics=self._metrics,
             train_args=TrainArgs(epoch + 1, 1).as_json() if args is None else args.as_json(),
-            stats=self._stats.as_json() | {"last_itr": epoch + 1},
+            stats=self._stats.as_json(),
             fingerprint=self._fingerprint,
         )
 
@@ -400,6 +409,8 @@ class Trainer:
             self._writer.reopen()
         with contextlib.closing(self._writer), debug_log(self._writer.directory.debug_log_path), self._threads():
             if begins:
+                for problem in self._writer.problems:
+                    logger.warning("%s", problem)
                 self._writer.write_file("provenance.json", pretty(provenance()))
                 logger.info("Writing to %s", self._writer.directory.path)
             self._fingerprint = fingerprint()
@@ -408,6 +419,8 @@ class Trainer:
     def _new_writer(self) -> RunWriter:
         run = self._need_run("save")
         goal = destination(self._config, self._origin, run.seed)
+        if goal.last_epoch is not None and self._origin is not None and not self._origin.newest:
+            rewind(RunDirectory(goal.path), goal.last_epoch)
         return RunWriter(
             goal.info,
             goal.path,
@@ -419,7 +432,7 @@ class Trainer:
         )
 
     def _threads(self) -> contextlib.AbstractContextManager[Any]:
-        limits: contextlib.AbstractContextManager[Any] = threadpoolctl.threadpool_limits(limits=self._n_threads)
+        limits: contextlib.AbstractContextManager[Any] = threadpoolctl.threadpool_limits(limits=self._n_threads or 1)
         return limits
 
     def _own_snapshots(self) -> Path | None:
@@ -439,6 +452,6 @@ class Trainer:
         if self._interrupted:
             msg = (
                 "Training was interrupted in the middle of an epoch, or a restore in the middle of loading, so the "
-                "state in memory is of no epoch. Every finished epoch is safe: call restore(directory), then resume."
+                "state in memory is of no epoch. Every snapshot is safe: call restore(directory), then resume."
             )
             raise OrderError(msg)

@@ -100,7 +100,7 @@ class _Rollout:
             except GarageError:
                 raise
             except Exception as error:
-                raise WorldRaisedError(self._raised_in("reset", starting)) from error
+                raise WorldRaisedError(self._raised_in("reset", starting, error)) from error
             self.observations[starting] = observations
             fresh = self.group.policy.initial_memory(len(starting))
             self._memories.extend(fresh)
@@ -126,7 +126,7 @@ class _Rollout:
         except GarageError:
             raise
         except Exception as error:
-            raise WorldRaisedError(self._raised_in("step", self.active.tolist())) from error
+            raise WorldRaisedError(self._raised_in("step", self.active.tolist(), error)) from error
 
     def take(self, taken: Array, memory: Array, agent_infos: Infos, transition: Transition) -> None:
         """Log what happened, finish the episodes that ended, start others in their lanes."""
@@ -217,17 +217,17 @@ class _Rollout:
         self._episode_of_lane[free] = -1
         self.start(free)
 
-    def _raised_in(self, call: str, lanes: list[int]) -> str:
+    def _raised_in(self, call: str, lanes: list[int], error: Exception) -> str:
         episodes = ", ".join(
             f"{self._now - self._started_at[lane]} of seed {self.group.streams.world_seed(self._episodes[lane])}"
             for lane in lanes
         )
         broken = self.active.size and not np.isfinite(self.observations[self.active]).all()
-        cause = "it had returned NaN or infinity as an observation before" if broken else "its own error is above"
+        before = ", after it had returned NaN or infinity as an observation" if broken else ""
         return (
-            f"The environment {self.group.env} raised in `{call}`: {cause}. It was at one of these steps of episodes: "
-            f"{episodes}. Nothing of this batch is used and every snapshot is intact: mend the environment and "
-            "continue the run."
+            f"The environment {self.group.env} raised in `{call}`{before}: {type(error).__name__}: {error}. It was at "
+            f"one of these steps of episodes: {episodes}. Nothing of this batch is used and every snapshot is intact: "
+            "mend the environment and continue the run."
         )
 
     def _check_finite(self, batch: EpisodeBatch) -> None:

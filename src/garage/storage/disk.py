@@ -137,6 +137,17 @@ class Disk:
         """Cut an open file."""
         file.truncate(size)
 
+    def settle(self, folder: Path) -> None:
+        """Make what was removed from a folder stay removed, whatever happens next.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            self.sync_folder(folder)
+        except OSError as error:
+            raise WriteError(refused(folder, error)) from error
+
     def unlink(self, path: Path) -> None:
         """Remove a name."""
         path.unlink(missing_ok=True)

@@ -82,6 +82,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     parent: Parent | None
     epoch: int
+    requested: bool = False
+    """Whether a user's own ``save`` asked for it, so that modes which keep gaps keep it too."""
     digest: str
     written_at: str
     train_args: dict[str, Any]

@@ -76,7 +76,7 @@ class SnapshotStore:
         return whole, problems
 
     def read(self, which: int | str = "last", *, with_recipe: bool = True) -> StoredSnapshot:
-        """The snapshot of an epoch, or the ``"first"``, ``"last"`` or ``"best"`` one that verifies.
+        """The snapshot of an epoch, or the ``"first"`` or ``"best"`` one, or the ``"last"`` one that verifies.
 
         Args:
             which: one of these names, or an epoch.
@@ -229,7 +229,10 @@ class SnapshotStore:
                 data = content(path)
                 if blake3(data).hexdigest() == manifest.recipe:
                     return data
-        msg = f"the recipe {manifest.recipe[:12]} is missing from {self.directory.path}, or is not as written"
+        msg = (
+            f"the recipe {manifest.recipe[:12]} is missing from {self.directory.path}, or is not as written; the "
+            "values load without it: `garage run FILE --resume auto`, or trainer.setup(algo, env) before restore"
+        )
         raise DamagedError(msg)
 
 

@@ -55,7 +55,8 @@ class RunWriter:
     """The one writer of a run's directory, from construction to `close`.
 
     Construction cleans up after a writer that died: manifests past ``last_epoch``, which are damaged or abandoned,
-    are set aside, rows past it cut, unfinished files and packs that no manifest names removed.
+    are set aside, rows past it cut, unfinished files and packs that no manifest names removed. What was found
+    damaged is listed in ``problems``.
 
     Args:
         info: who the run is.
@@ -90,6 +91,8 @@ class RunWriter:
         self._disk = disk or Disk()
         self._lock = WriterLock(self.directory.lock_path, self._disk)
         try:
+            self._packs_aside: set[str] = set()
+            self.problems: list[str] = []
             self._recipe_problem = recipe_problem
             self._recipe = None if recipe is None else blake3(recipe).hexdigest()
             self._open(recipe, last_epoch, rows)
@@ -124,9 +127,8 @@ class RunWriter:
         chunks, episodes = packs.cut(kept_apart, chunks)
         placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
         self._append_row(capture, digest, sync=True)
-        self._write_manifest(capture, digest, [*cut[: len(needed)], *episodes], cut[len(needed) :], placed)
-        if requested:
-            self._requested |= {capture.epoch}
+        leaf_entries, opaque_entries = [*cut[: len(needed)], *episodes], cut[len(needed) :]
+        self._write_manifest(capture, digest, leaf_entries, opaque_entries, placed, requested=requested)
         seconds = round(time.perf_counter() - begun, 6)
         self.add_event("snapshot", epoch=capture.epoch, requested=requested, write_seconds=seconds, bytes=n_written)
         self._retain()
@@ -188,11 +190,6 @@ class RunWriter:
         for path, target in aside:
             self._disk.move(path, target)
         self._chunks: dict[str, Chunk] = {} if newest is None else _checked_chunks(newest)
-        self._requested = frozenset(
-            event["epoch"]
-            for event in self.directory.events()
-            if event.get("event") == "snapshot" and event.get("requested") and isinstance(event.get("epoch"), int)
-        )
         self._open_log(newest, rows)
         self._remove_left_overs()
 
@@ -252,6 +249,10 @@ class RunWriter:
         readable = b"".join(_readable_rows(data, newest.epoch))
         self._disk.write_whole(path, [readable])
         self.add_event("damaged_metrics", bytes=len(data), kept=len(readable))
+        self.problems.append(
+            f"{path} was not as written: its rows up to epoch {newest.epoch} are kept as far as they can be read, but "
+            "may be wrong. The file as it was found lies beside it, as metrics-damaged-….jsonl"
+        )
         self._start_hash(readable)
 
     def _start_hash(self, data: bytes) -> None:
@@ -273,14 +274,23 @@ class RunWriter:
         self._log_rows += 1
         self._last_row_epoch = capture.epoch
 
-    def _write_manifest(
-        self, capture: Capture, digest: str, leaves: list[Leaf], opaque: list[Leaf], chunks: list[Chunk]
+    def _write_manifest(  # noqa: PLR0913 - what a manifest is made of
+        self,
+        capture: Capture,
+        digest: str,
+        leaves: list[Leaf],
+        opaque: list[Leaf],
+        chunks: list[Chunk],
+        *,
+        requested: bool,
     ) -> None:
+        replaced = self._manifests.get(capture.epoch)
         manifest = Manifest(
             run=self.info.id,
             name=self.info.name,
             parent=self.info.parent,
             epoch=capture.epoch,
+            requested=requested or (replaced is not None and replaced.requested),
             digest=digest,
             written_at=now(),
             train_args=capture.train_args,
@@ -308,28 +318,32 @@ class RunWriter:
 
     def _retain(self) -> None:
         """Remove superseded manifests first, then the packs that no manifest names."""
-        gone = self.retention.superseded(sorted(self._manifests), requested=self._requested)
+        requested = frozenset(epoch for epoch, manifest in self._manifests.items() if manifest.requested)
+        gone = self.retention.superseded(sorted(self._manifests), requested=requested)
         if not gone:
             return
         packs_before = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
         for epoch in gone:
             self._disk.remove(self.directory.manifest_path(epoch))
             del self._manifests[epoch]
+        # Else a power cut could leave a manifest whose packs are gone.
+        self._disk.settle(self.directory.snapshots_path)
         packs_after = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
         self._chunks = {name: chunk for name, chunk in self._chunks.items() if chunk.pack in packs_after}
-        for pack in packs_before - packs_after:
+        for pack in packs_before - packs_after - self._packs_aside:
             self._disk.remove(self.directory.pack_path(pack))
 
     def _remove_left_overs(self) -> None:
         """Unfinished files, and packs that no manifest names, of a writer that died; the lock is ours, so nobody's."""
+        existing = packs.pack_names(self.directory)
         named = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
-        for folder in (self.directory.snapshots_path / "abandoned", self.directory.snapshots_path / "damaged"):
-            for path in folder.glob("*.json"):
-                with contextlib.suppress(DamagedError):
-                    named |= manifests.read(path).packs()
-        for pack, path in packs.pack_names(self.directory).items():
-            if pack not in named:
-                self._disk.remove(path)
+        for path in self.directory.snapshots_path.glob("abandoned/*.json"):
+            with contextlib.suppress(DamagedError):
+                self._packs_aside |= manifests.read(path).packs()
+        if any(self.directory.snapshots_path.glob("damaged/*.json")):
+            self._packs_aside |= existing.keys() - named  # a manifest that cannot be read may need any of them
+        for pack in existing.keys() - named - self._packs_aside:
+            self._disk.remove(existing[pack])
         for path in self.directory.path.rglob(f"{UNFINISHED}[0-9]*"):
             self._disk.remove(path)
 
