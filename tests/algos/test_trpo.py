@@ -298,7 +298,7 @@ def test_defaults_are_the_known_ones():
     algo = make()
     assert (algo.discount, algo.gae_lambda, algo.center_adv, algo.max_kl_step) == (0.99, 0.98, True, 0.01)
     assert (algo.cg_iterations, algo.backtrack_ratio, algo.max_backtracks, algo.entropy_weight) == (10, 0.8, 15, 0.0)
-    assert algo.damping == 0.01
+    assert algo.damping == 0.1
 
 
 def test_a_policy_for_another_world_is_refused_naming_both_spaces():

@@ -68,7 +68,7 @@ class TRPO(Component):
         max_kl_step: float = 0.01,
         entropy_weight: float = 0.0,
         cg_iterations: int = 10,
-        damping: float = 0.01,
+        damping: float = 0.1,
         backtrack_ratio: float = 0.8,
         max_backtracks: int = 15,
     ) -> None:
