@@ -34,7 +34,7 @@ def test_experiments_load_no_framework():
         "import garage\n"
         "assert garage.wrap_experiment is wrap_experiment and garage.Trainer is Trainer\n"
         "from garage import wrap_experiment\n"
-        "from garage.experiment.deterministic import set_seed, get_seed\n"
+        "from garage.experiment.deterministic import set_seed\nfrom garage.process import get_seed\n"
         "import garage.algos, garage.baselines, garage.cli.main, garage.envs, garage.np.policies"
     )
     loaded = loaded_by(statement)

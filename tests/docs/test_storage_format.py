@@ -10,6 +10,7 @@ import pytest
 from blake3 import blake3
 
 from docs import format_reader
+from garage import process
 from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
 from garage.core import state as state_trees
@@ -25,14 +26,14 @@ from garage.storage.writer import Capture, RunWriter, rewind
 def run(tmp_path_factory):
     """A run of four epochs, its episodes stored."""
     path = tmp_path_factory.mktemp("run") / "trpo_cartpole"
-    seed_before = deterministic.get_seed()
+    seed_before = process.get_seed()
     deterministic.set_seed(1)
     env = GymEnv("CartPole-v1")
     policy = CategoricalMLPPolicy(env_spec=env.spec)
     trainer = Trainer(ExperimentContext(str(path)))
     trainer.setup(TRPO(env=env, policy=policy, baseline=LinearFeatureBaseline(env_spec=env.spec)), env)
     trainer.train(n_epochs=4, batch_size=400, store_episodes=True)
-    deterministic.forget_seed(seed_before)
+    process.set_process_seed(seed_before)
     return path, trainer
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiment.parts import Fuse, Reporting, Walk
-from garage.experiment import deterministic
+from garage import process
 
 
 @pytest.fixture(autouse=True)
@@ -15,9 +15,9 @@ def own_process(tmp_path, monkeypatch):
     """As if each test were a process: its own folder, no seed; afterwards no handler, level or lock is left."""
     monkeypatch.chdir(tmp_path)
     states = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002 - what trainings seed
-    deterministic.forget_seed(None)
+    process.set_process_seed(None)
     yield
-    deterministic.forget_seed(None)
+    process.set_process_seed(None)
     random.setstate(states[0])
     np.random.set_state(states[1])  # noqa: NPY002 - as above
     Fuse.blows_at, Fuse.error, Reporting.extra, Walk.misbehaves = None, EOFError, {}, ""

@@ -18,8 +18,9 @@ from garage.core.recipe import Component
 from garage.core.types import EnvSpec, Transition
 from garage.envs import GymEnv
 from garage.experiment import ExperimentContext, Trainer
-from garage.experiment.deterministic import forget_seed, set_seed
+from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy
+from garage.process import set_process_seed
 from garage.storage.run_directory import RunDirectory
 
 
@@ -43,7 +44,7 @@ def trained(path, n_epochs=3, seed=1, *, batch_size=60, store_episodes=False, **
     """A trainer that has trained. Afterwards the process has no seed, as a new one."""
     trainer = new_trainer(path, seed, **options)
     trainer.train(n_epochs=n_epochs, batch_size=batch_size, store_episodes=store_episodes)
-    forget_seed(None)
+    set_process_seed(None)
     return trainer
 
 

@@ -14,7 +14,8 @@ from garage import wrap_experiment
 from garage.errors import ArgumentError
 from garage.experiment import ExperimentContext, Trainer
 from garage.experiment.context import DATA, Experiment, loading
-from garage.experiment.deterministic import get_seed, set_seed
+from garage.experiment.deterministic import set_seed
+from garage.process import get_seed
 from garage.storage.run_directory import RunDirectory
 
 EXPERIMENTS = DATA / "experiment"

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from experiment.parts import digests, messages, new_trainer, rows, run_script, trained
 from garage.core import state as state_trees
 from garage.errors import MismatchError
-from garage.experiment.deterministic import (
+from garage.experiment.deterministic import set_seed
+from garage.process import (
     draw_seed,
-    forget_seed,
     generators_state,
     get_seed,
     load_generators_state,
-    set_seed,
+    set_process_seed,
 )
 
 DRAWS = {
@@ -99,7 +99,7 @@ def test_drawn_seeds_differ_whatever_users_generators_were_seeded_with():
         set_seed(1)
         drawn.add(draw_seed())
     assert len(drawn) == 4
-    forget_seed(None)
+    set_process_seed(None)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another():
@@ -172,7 +172,7 @@ before = random.getstate(), repr(np.random.get_state())
 import garage
 import garage.algos, garage.baselines, garage.cli.main, garage.envs, garage.experiment, garage.np.policies
 garage.Trainer, garage.wrap_experiment, garage.load_policy
-from garage.experiment.deterministic import get_seed
+from garage.process import get_seed
 env = garage.envs.GymEnv("CartPole-v1")
 env.make_lanes(2)
 garage.np.policies.CategoricalMLPPolicy(env.spec)

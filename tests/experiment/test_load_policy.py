@@ -7,8 +7,9 @@ from garage.baselines import ZeroBaseline
 from garage.envs import GymEnv
 from garage.errors import NoSnapshotError, RecipeError
 from garage.experiment import ExperimentContext, Trainer
-from garage.experiment.deterministic import forget_seed, get_seed, set_seed
+from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy
+from garage.process import get_seed, set_process_seed
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def trained(tmp_path):
     trainer = Trainer(ExperimentContext(str(tmp_path / "run"), snapshot_mode="all"))
     trainer.setup(algo, env)
     trainer.train(n_epochs=2, batch_size=60)
-    forget_seed(before)
+    set_process_seed(before)
     return tmp_path / "run", algo.policy
 
 

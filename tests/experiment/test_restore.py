@@ -41,8 +41,9 @@ from garage.errors import (
 )
 from garage.experiment import ExperimentContext, Trainer, recipes
 from garage.experiment import trainer as trainer_module
-from garage.experiment.deterministic import generators_state, set_seed
+from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
+from garage.process import generators_state
 from garage.storage import manifest as manifests
 from garage.storage.run_directory import RunDirectory
 

@@ -24,7 +24,8 @@ from experiment.parts import (
 )
 from garage.errors import ArgumentError, InUseError, NothingLeftError
 from garage.experiment import ExperimentContext, Trainer
-from garage.experiment.deterministic import forget_seed, get_seed, set_seed
+from garage.experiment.deterministic import set_seed
+from garage.process import get_seed, set_process_seed
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
 
@@ -192,7 +193,7 @@ def test_another_seed_is_a_fork(capsys, six_digests):
     assert digests("run_1")[:3] == six_digests[:3] == digests("run")
     assert not set(digests("run_1")[3:]) & set(six_digests)
     assert info("run_1").seed == 7
-    forget_seed(None)
+    set_process_seed(None)
     capsys.readouterr()
     again = restored("run_1")
     assert "differs" not in capsys.readouterr().out
@@ -384,7 +385,7 @@ def test_a_context_that_goes_on_in_place_from_an_older_snapshot_rewinds():
 
 def test_what_was_saved_before_training_is_no_finished_epoch(six_digests):
     new_trainer("run").save(0)
-    forget_seed(None)
+    set_process_seed(None)
     trainer = restored("run")
     assert trainer.stats.last_itr == 0
     assert trainer.restore("run").start_epoch == 0

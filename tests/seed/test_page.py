@@ -13,8 +13,9 @@ from garage.baselines import LinearFeatureBaseline
 from garage.envs import GymEnv
 from garage.errors import NothingLeftError
 from garage.experiment import Trainer
-from garage.experiment.deterministic import forget_seed, set_seed
+from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy
+from garage.process import set_process_seed
 
 IMPORTS = """
 import garage
@@ -189,7 +190,7 @@ def test_the_example_prints_what_the_page_prints(capsys):
         trainer.resume(n_epochs=11, batch_size=8000)
 
     trpo_cartpole()
-    forget_seed(None)
+    set_process_seed(None)
     capsys.readouterr()
     snapshot_dir = "data/local/experiment/trpo_cartpole"
     pre_trained_trpo_cartpole(snapshot_dir=snapshot_dir)

@@ -23,12 +23,13 @@ import numbers
 from collections.abc import Mapping
 
 from garage.core import losses, returns, trust_region
-from garage.core.ports import Baseline, Collect, DifferentiablePolicy, Env, Evaluation, Policy
+from garage.core.ports import Baseline, Collect, DifferentiablePolicy, Env, Evaluation, Objective, Policy
 from garage.core.recipe import Component
 from garage.core.spaces import check_fit
 from garage.core.state import take
 from garage.core.streams import Streams
-from garage.core.types import Array, EpisodeBatch, Metrics, State
+from garage.core.trust_region import V
+from garage.core.types import Array, Metrics, State
 from garage.errors import ArgumentError
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ class TRPO(Component):
         self.backtrack_ratio, self.max_backtracks = backtrack_ratio, max_backtracks
 
     def initialise(self, streams: Streams) -> None:
-        """Draw the policy's first parameters, unless it has some already."""
+        """Draw the baseline's first parameters, and the policy's unless it has some already."""
+        self.baseline.initialise(streams.generator("baseline"))
         if self.policy.initialised:
             logger.info("The policy `%s` has parameters already; they are kept", self.policy.name)
         else:
@@ -111,7 +113,7 @@ class TRPO(Component):
         advantages = returns.advantages(
             batch, v_t, v_last, discount=self.discount, gae_lambda=self.gae_lambda, centre=self.center_adv
         )
-        metrics = self._improve(batch, advantages)
+        metrics = self._improve(self.policy.objective(batch), batch.n_segments, advantages)
         logger.info("Fitting baseline...")
         g_t = returns.discounted_sums(batch.rewards, batch.lengths, self.discount, v_last)
         fitted = self.baseline.fit(batch, g_t)
@@ -126,9 +128,9 @@ class TRPO(Component):
         self.policy.load_state_dict(take(state, "policy", "TRPO"))
         self.baseline.load_state_dict(take(state, "baseline", "TRPO"))
 
-    def _improve(self, batch: EpisodeBatch, advantages: Array) -> Metrics:
+    def _improve(self, objective: Objective[V], n_inputs: int, advantages: Array) -> Metrics:
         logger.info("Optimizing policy...")
-        objective, theta = self.policy.objective(batch), self.policy.theta
+        theta = objective.theta
         before = objective.evaluate(theta)
 
         def loss_at(evaluation: Evaluation) -> tuple[float, Array]:
@@ -142,14 +144,14 @@ class TRPO(Component):
         logger.info("Optimizing")
         logger.info(
             "Start CG optimization: #parameters: %d, #inputs: %d, #subsample_inputs: %d",
-            len(theta), batch.n_segments, batch.n_segments,
+            len(theta), n_inputs, n_inputs,
         )  # fmt: skip
         logger.info("computing loss before")
         logger.info("computing gradient")
         descent = objective.score(theta, weights, self.entropy_weight)
         logger.info("gradient computed")
 
-        def damped_product(vector: Array) -> Array:
+        def damped_product(vector: V) -> V:
             return objective.fisher_product(theta, vector) + self.damping * vector
 
         logger.info("computing descent direction")
@@ -157,7 +159,7 @@ class TRPO(Component):
         longest = trust_region.scaled_to_trust_region(direction, descent - residual, self.max_kl_step)
         logger.info("descent direction computed")
 
-        def loss_and_kl(candidate: Array) -> tuple[float, float]:
+        def loss_and_kl(candidate: V) -> tuple[float, float]:
             evaluation = objective.evaluate(candidate)
             return loss_at(evaluation)[0], evaluation.kl
 
@@ -174,7 +176,7 @@ class TRPO(Component):
         if step.outcome is not trust_region.Outcome.ACCEPTED:
             logger.warning("TRPO took no step: %s", step.outcome.value)
         logger.info("optimization finished")
-        self.policy.theta = step.theta
+        self.policy.theta = objective.to_array(step.theta)
         logger.info("Computing KL after")
         logger.info("Computing loss after")
         after = objective.evaluate(step.theta)

@@ -37,6 +37,9 @@ class LinearFeatureBaseline(Component):
         self.spec, self.name, self.ridge = env_spec, name, ridge
         self._coefficients: Array = np.zeros(2 * flat_size(env_spec.observation_space) + 4)
 
+    def initialise(self, generator: np.random.Generator) -> None:
+        """Nothing to draw: the coefficients are zeros before the first fit."""
+
     def predict(self, batch: EpisodeBatch) -> Array:
         """Expected discounted return from each observation, ``[N]`` float64; zeros before the first fit."""
         return np.asarray(self._coefficients @ self._features(batch))

@@ -17,6 +17,9 @@ class ZeroBaseline(Component):
     def __init__(self, env_spec: EnvSpec, *, name: str = "ZeroBaseline") -> None:
         self.spec, self.name = env_spec, name
 
+    def initialise(self, generator: np.random.Generator) -> None:
+        """Nothing to draw."""
+
     def predict(self, batch: EpisodeBatch) -> Array:
         """Zeros ``[N]``."""
         return np.zeros(batch.n_steps)

@@ -4,12 +4,14 @@ Each has a contract suite in ``tests/contracts`` that every implementation runs.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from garage.core.streams import Streams
+from garage.core.trust_region import V
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, Metrics, State, Transition
 
 
@@ -141,14 +143,27 @@ class Evaluation(NamedTuple):
     """Mean entropy of the action distributions, nats."""
 
 
-class Objective(Protocol):
-    """Three questions about one batch, asked at any theta."""
+class Objective(Protocol[V]):
+    """Three questions about one batch, asked at any theta.
 
-    def evaluate(self, theta: Array) -> Evaluation:
+    Parameters and answers are vectors ``[P]`` of the framework's own kind, wherever it computes, so that an
+    algorithm moves nothing between devices from one question to the next.
+    """
+
+    @property
+    def theta(self) -> V:
+        """The parameters that KL is measured from, ``[P]``."""
+        ...
+
+    def to_array(self, theta: V) -> Array:
+        """Parameters as a policy takes them, ``[P]`` in NumPy."""
+        ...
+
+    def evaluate(self, theta: V) -> Evaluation:
         """Log-likelihoods, KL and entropy of the batch."""
         ...
 
-    def score(self, theta: Array, weights: Array, entropy_weight: float = 0.0) -> Array:
+    def score(self, theta: V, weights: Array, entropy_weight: float = 0.0) -> V:
         """Gradient of ``weights @ log_likelihoods + entropy_weight * entropy``, ``[P]`` float64.
 
         Args:
@@ -158,7 +173,7 @@ class Objective(Protocol):
         """
         ...
 
-    def fisher_product(self, theta: Array, vector: Array) -> Array:
+    def fisher_product(self, theta: V, vector: V) -> V:
         """The mean Fisher information at theta times ``vector``, ``[P]`` float64."""
         ...
 
@@ -166,7 +181,7 @@ class Objective(Protocol):
 class DifferentiablePolicy(Policy, Protocol):
     """A policy that learns by likelihood."""
 
-    def objective(self, batch: EpisodeBatch) -> Objective:
+    def objective(self, batch: EpisodeBatch) -> Objective[Any]:
         """The three questions about ``batch``; KL is measured from the present theta."""
         ...
 
@@ -197,6 +212,10 @@ class Baseline(Protocol):
     @property
     def name(self) -> str:
         """Prefixes the baseline's rows in the table of metrics."""
+        ...
+
+    def initialise(self, generator: np.random.Generator) -> None:
+        """Draw the first parameters, if there are any to draw."""
         ...
 
     def predict(self, batch: EpisodeBatch) -> Array:
@@ -321,6 +340,39 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Let go of lanes and workers."""
+        ...
+
+
+class Framework(Protocol):
+    """What a framework keeps in the process, outside of any object: generators, threads, settings."""
+
+    @property
+    def name(self) -> str:
+        """Of the folder that is named for it."""
+        ...
+
+    def seed(self, seed: int) -> None:
+        """Seed its generators."""
+        ...
+
+    def generators_state(self) -> State:
+        """The state of its generators; drawing nothing, and starting no device."""
+        ...
+
+    def load_generators_state(self, state: State) -> None:
+        """Put its generators back.
+
+        Raises:
+            MismatchError: a part of their state is missing.
+        """
+        ...
+
+    def computing(self, n_threads: int) -> AbstractContextManager[None]:
+        """While it lasts: that many threads, and the same bits each time."""
+        ...
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What decides over last bits: version, devices, settings; JSON."""
         ...
 
 

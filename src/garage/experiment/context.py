@@ -20,8 +20,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from garage import process
 from garage.errors import ArgumentError, NoSnapshotError, StorageError
-from garage.experiment import deterministic
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.recording.console import console, debug_log
 from garage.storage.disk import Disk
@@ -161,14 +161,14 @@ class Experiment(Generic[R]):
             arguments=arguments_json,
             resumes=resumes,
         )
-        seed = deterministic.get_seed()
+        seed = process.get_seed()
         with console(), debug_log(directory / "debug.log"), _launched(None):
             try:
                 if options.archive_launch_repo and not resumes:
                     archive_launch_repository(directory)
                 return self._function(context, **arguments)
             finally:
-                deterministic.forget_seed(seed)
+                process.set_process_seed(seed)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
+from garage import process
+
 _PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
 
 
@@ -30,6 +32,7 @@ def fingerprint() -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()),
         "blas": sorted(set(blas)),
         "threads": max(threads, default=1),
+        **{framework.name: dict(framework.fingerprint()) for framework in process.frameworks()},
     }
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from garage import process
 from garage.core.ports import Algorithm, Env, Stateful
 from garage.core.state import copied, differences, take
 from garage.core.types import EpisodeBatch, State
 from garage.errors import ArgumentError, MismatchError, RecipeError
-from garage.experiment import deterministic, recipes
+from garage.experiment import recipes
 from garage.experiment.collector import Collector
 from garage.storage.store import EPISODES, StoredSnapshot
 
@@ -53,7 +54,7 @@ def capture_state(run: Run, epoch: int, batch: EpisodeBatch | None) -> tuple[Sta
         "env": copied(run.env.state_dict()) if isinstance(run.env, Stateful) else {},
         "sampler": run.collector.sampler_state(),
         "counters": {"epoch": epoch, "seed": run.seed, **run.collector.counters_state()},
-        "process": deterministic.generators_state(),
+        "process": process.generators_state(),
     }
     opaque: dict[str, bytes] = {}
     if isinstance(run.algo, Stateful):

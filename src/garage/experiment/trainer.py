@@ -11,16 +11,18 @@ from typing import Any
 
 import threadpoolctl
 
+from garage import process
 from garage.core.ports import Algorithm, Env, Sampler, Stateful
 from garage.core.spaces import check_fit
 from garage.core.state import take
 from garage.core.streams import Streams
 from garage.errors import ArgumentError, InUseError, NothingLeftError, OrderError, RecipeError, StorageError
-from garage.experiment import deterministic, recipes
+from garage.experiment import recipes
 from garage.experiment.arguments import Stats, TrainArgs, tables
 from garage.experiment.collector import Collector
 from garage.experiment.context import ExperimentContext
 from garage.experiment.destination import Origin, destination, goes_on_in_place
+from garage.experiment.deterministic import import_loaded_frameworks
 from garage.experiment.fingerprint import differences, fingerprint, provenance
 from garage.experiment.run_state import Run, capture_state, checked_metrics, load_state, restored_episodes
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
@@ -41,8 +43,8 @@ class Trainer:
     Args:
         snapshot_config: where to write and which snapshots to keep: the experiment function's ``ctxt``. Without
             one, ``data/local/experiment/<script name>``, made by ``train``.
-        n_threads: of BLAS; more can be faster for large networks, and changes last bits. By default one, or after
-            ``restore`` as many as the run was trained with.
+        n_threads: of BLAS and of each framework; more can be faster for large networks, and changes last bits. By
+            default one, or after ``restore`` as many as the run was trained with.
     """
 
     def __init__(self, snapshot_config: ExperimentContext | None = None, *, n_threads: int | None = None) -> None:
@@ -115,10 +117,11 @@ class Trainer:
         with console():
             for policy in algo.policies().values():
                 check_fit(policy, env)
-            chosen = deterministic.get_seed()
-            seed = deterministic.draw_seed() if chosen is None else chosen
+            import_loaded_frameworks()
+            chosen = process.get_seed()
+            seed = process.draw_seed() if chosen is None else chosen
             if chosen is None:
-                deterministic.seed_generators(seed)
+                process.seed_generators(seed)
             algo.initialise(Streams(seed).at("initialise"))
             recipe, problem = None, None
             try:
@@ -265,12 +268,12 @@ class Trainer:
             if self._origin is not None and self._writer is None:
                 self._origin = self._choose_seed(self._origin)
                 if self._generators is not None and not self._origin.reseeded:  # whatever was drawn or seeded since
-                    deterministic.load_generators_state(self._generators)
+                    process.load_generators_state(self._generators)
             return self._train(args)
 
     def _choose_seed(self, origin: Origin) -> Origin:
         """The snapshot's seed goes on, unless another one has been set in this process: then the run is a fork."""
-        run, seed = self._need_run("restore"), deterministic.get_seed()
+        run, seed = self._need_run("restore"), process.get_seed()
         chosen = origin.seed if seed is None else seed
         if chosen not in {origin.seed, run.seed}:
             logger.info("seed %d -> %d: differs from its parent from here", origin.seed, chosen)
@@ -311,7 +314,7 @@ class Trainer:
                 logger.warning("The numbers may differ from the original's in their last bits: %s", line)
         self._generators = take(snapshot.state, "process", "the run")
         if not origin.reseeded:
-            deterministic.load_generators_state(self._generators)
+            process.load_generators_state(self._generators)
         return self._args
 
     def _rebuild(self, snapshot: StoredSnapshot) -> Run:
@@ -431,9 +434,14 @@ class Trainer:
             rows=goal.rows,
         )
 
-    def _threads(self) -> contextlib.AbstractContextManager[Any]:
-        limits: contextlib.AbstractContextManager[Any] = threadpoolctl.threadpool_limits(limits=self._n_threads or 1)
-        return limits
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[None]:
+        n_threads = self._n_threads or 1
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(threadpoolctl.threadpool_limits(limits=n_threads))
+            for framework in process.frameworks():
+                stack.enter_context(framework.computing(n_threads))
+            yield
 
     def _own_snapshots(self) -> Path | None:
         """The context's directory, if this run is to go on from the snapshots in it."""

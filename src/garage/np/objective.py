@@ -50,6 +50,11 @@ class MLPObjective:
         self._prepared = False
         self._go_to(theta)
         self._old = self._distributions
+        self.theta = theta
+
+    def to_array(self, theta: Array) -> Array:
+        """Itself."""
+        return theta
 
     def evaluate(self, theta: Array) -> Evaluation:
         """See `Objective.evaluate`."""

@@ -1,0 +1,110 @@
+"""What is global in a process: its seed, its generators, and the frameworks that are loaded in it.
+
+Garage itself draws from `garage.core.streams` only; the process's own generators are for users' code. A
+framework's folder registers what the framework keeps in the process when it is imported, so whatever was
+seeded or restored before that reaches it as well.
+"""
+
+import random
+import secrets
+
+import numpy as np
+
+from garage.core.ports import Framework
+from garage.core.state import take
+from garage.core.streams import Streams
+from garage.core.types import State
+
+
+class _Process:
+    seed: int | None = None
+    frameworks: list[Framework]
+    generators: State  # as they were restored last, for frameworks that are not imported yet
+
+
+_Process.frameworks, _Process.generators = [], {}
+
+
+def register(framework: Framework) -> None:
+    """Take charge of a framework's generators and threads, from its import on."""
+    _Process.frameworks.append(framework)
+    if framework.name in _Process.generators:
+        framework.load_generators_state(take(_Process.generators, framework.name, "the process's generators"))
+    elif _Process.seed is not None:
+        framework.seed(_seed_of(framework, _Process.seed))
+
+
+def frameworks() -> tuple[Framework, ...]:
+    """Those that have been imported."""
+    return tuple(_Process.frameworks)
+
+
+def get_seed() -> int | None:
+    """The seed of this process, or None if ``set_seed`` was not called."""
+    return _Process.seed
+
+
+def set_process_seed(seed: int | None) -> None:
+    """Let the process have a seed, or none, without seeding its generators."""
+    _Process.seed = seed
+
+
+def seed_generators(seed: int) -> None:
+    """Seed ``random``, NumPy's legacy generator and those of the frameworks, which users' code may draw from."""
+    _Process.generators = {}
+    random.seed(seed)
+    np.random.seed(Streams(seed).world_seed("process", "numpy"))  # noqa: NPY002 - users' code may use it
+    for framework in _Process.frameworks:
+        framework.seed(_seed_of(framework, seed))
+
+
+def draw_seed() -> int:
+    """A seed for a run that was given none."""
+    return secrets.randbits(31)
+
+
+def generators_state() -> State:
+    """The state of the process's generators."""
+    version, words, gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - users' code may use it
+    state: State = {
+        "random": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss},
+        "numpy": {
+            "key": numpy_state["state"]["key"].copy(),
+            "pos": int(numpy_state["state"]["pos"]),
+            "has_gauss": int(numpy_state["has_gauss"]),
+            "gauss": float(numpy_state["gauss"]),
+        },
+    }
+    for framework in _Process.frameworks:
+        state[framework.name] = framework.generators_state()
+    return state
+
+
+def load_generators_state(state: State) -> None:
+    """Put the process's generators back.
+
+    Raises:
+        MismatchError: a part of their state is missing.
+    """
+    owner = "the process's generators"
+    ours = take(state, "random", owner)
+    words = tuple(int(word) for word in take(ours, "words", owner))
+    random.setstate((take(ours, "version", owner), words, take(ours, "gauss", owner)))
+    numpys = take(state, "numpy", owner)
+    np.random.set_state(  # noqa: NPY002 - users' code may use it
+        {
+            "bit_generator": "MT19937",
+            "state": {"key": take(numpys, "key", owner), "pos": take(numpys, "pos", owner)},
+            "has_gauss": take(numpys, "has_gauss", owner),
+            "gauss": take(numpys, "gauss", owner),
+        }
+    )
+    _Process.generators = state
+    for framework in _Process.frameworks:
+        if framework.name in state:
+            framework.load_generators_state(take(state, framework.name, owner))
+
+
+def _seed_of(framework: Framework, seed: int) -> int:
+    return Streams(seed).world_seed("process", framework.name)

@@ -1,0 +1,1 @@
+"""Policies and value functions that learn in PyTorch."""
