@@ -6,6 +6,7 @@
     ├── ArgumentError (also ValueError)     an argument is of the wrong kind or out of range
     ├── OrderError (also RuntimeError)      a call came before the one that it needs
     ├── MismatchError (also ValueError)     two things that must fit each other do not
+    ├── DependencyError (also ImportError)  a package is missing, or installed twice
     ├── WorldError                          an environment cannot be made, or misbehaves
     │   ├── UnknownWorldError                 nothing is registered under that id
     │   ├── UnseededWorldError                it ignores the seed given to ``reset``
@@ -38,6 +39,10 @@ class OrderError(GarageError, RuntimeError):
 
 class MismatchError(GarageError, ValueError):
     """Two things that must fit each other do not, such as a policy and an environment."""
+
+
+class DependencyError(GarageError, ImportError):
+    """A package that a part of garage needs is not installed, or installed twice."""
 
 
 class WorldError(GarageError):
