@@ -76,7 +76,7 @@ def test_rows_and_recipe_are_those_that_the_manifest_names(run):
     assert rows[-1]["digest"] == manifest["digest"]
     recipe = (path / "recipe").read_bytes()
     assert blake3(recipe).hexdigest() == manifest["recipe"]
-    assert set(json.loads(recipe.partition(b"\n")[0])) == {"folder", "modules"}
+    assert set(json.loads(recipe.partition(b"\n")[0])) == {"folder", "modules", "surroundings"}
 
 
 def test_fields_are_those_of_the_document(run):

@@ -36,7 +36,8 @@ def test_a_run_keeps_both():
     assert found["fingerprint"]["threads"] == 1
     assert set(found) == set(provenance())
     manifest = json.loads(Path("run/snapshots/000000.json").read_text())
-    assert manifest["fingerprint"] == found["fingerprint"]
+    policies = {"policy": "garage.np.policies.CategoricalMLPPolicy"}
+    assert manifest["fingerprint"] == found["fingerprint"] | {"policies": policies}
 
 
 def test_differences_are_said_one_by_one():
@@ -46,6 +47,11 @@ def test_differences_are_said_one_by_one():
         "b: 2 when saved, None now",
         "c: None when saved, 3 now",
     ]
+    with_framework = {"a": 1, "frame": {"version": 1, "threads": 1}}
+    assert differences(with_framework, {"a": 1, "frame": {"version": 1, "threads": 2}}) == [
+        "frame.threads: 1 when saved, 2 now"
+    ]
+    assert differences(with_framework, {"a": 1}) == differences({"a": 1}, with_framework) == []
 
 
 def test_what_a_system_does_not_say(monkeypatch):

@@ -66,7 +66,7 @@ def test_goes_on_by_values_alone(resume, three_digests, monkeypatch, capsys):
     def refuse(recipe):
         pytest.fail("unpickled")
 
-    monkeypatch.setattr(recipes, "make", lambda algo, env: b"{}\n")
+    monkeypatch.setattr(recipes, "make", lambda algo, env, surroundings: b"{}\n")
     monkeypatch.setattr(recipes, "load", refuse)
     capsys.readouterr()
     trainer = launch(run, {}, resume=resume)

@@ -13,6 +13,7 @@ from garage.core.recipe import Component
 from garage.envs import GymEnv
 from garage.errors import RecipeError
 from garage.experiment import recipes
+from garage.experiment.surroundings import ProcessAlone
 from garage.np.policies import CategoricalMLPPolicy
 
 
@@ -40,7 +41,7 @@ def forget():
 def recipe_with(argument):
     algo, env = tiny(kind=WithArgument, argument=argument)
     algo.policy.initialise(np.random.default_rng(1))
-    return recipes.make(algo, env)
+    return recipes.make(algo, env, ProcessAlone())
 
 
 def test_modules_of_classes_functions_and_instances_are_recorded_and_their_folder_is_tried(package, monkeypatch):
@@ -95,7 +96,7 @@ def test_code_that_changed_is_said(package):
 def test_what_is_learned_is_in_no_recipe_and_in_each_opaque_part():
     algo, env = tiny()
     algo.policy.initialise(np.random.default_rng(1))
-    rebuilt, _ = recipes.load(recipes.make(algo, env))
+    rebuilt, _ = recipes.load(recipes.make(algo, env, ProcessAlone()))
     assert not rebuilt.policy.initialised
     again = recipes.load_opaque(recipes.dump_opaque("algo", [Opaque(algo.policy), algo.policy, env]))
     np.testing.assert_array_equal(again[0].policy.theta, algo.policy.theta)
@@ -105,7 +106,9 @@ def test_what_is_learned_is_in_no_recipe_and_in_each_opaque_part():
 
 def test_worlds_of_the_port_are_components_too():
     env = Scripted(len, 3, 7)
-    rebuilt = recipes.load(recipes.make(Opaque(CategoricalMLPPolicy(env.spec, hidden_sizes=())), env))[1]
+    rebuilt = recipes.load(recipes.make(Opaque(CategoricalMLPPolicy(env.spec, hidden_sizes=())), env, ProcessAlone()))[
+        1
+    ]
     assert (rebuilt.spec, rebuilt.lane_width, rebuilt.length_of) == (env.spec, 3, len)
 
 

@@ -227,7 +227,7 @@ def test_another_version_of_the_format(run):
 
 
 def test_after_setup_nothing_is_unpickled(monkeypatch):
-    def trap(algo, env):
+    def trap(algo, env, surroundings):
         pickled = recipes.dump_opaque("trap", Trap())
         return json.dumps({"folder": ".", "modules": {}}).encode() + b"\n" + pickled
 
@@ -347,7 +347,7 @@ def test_the_policy_alone(run):
 
 
 def test_the_policy_alone_needs_a_recipe(monkeypatch):
-    def refuse(algo, env):
+    def refuse(algo, env, surroundings):
         msg = "not today"
         raise RecipeError(msg)
 

@@ -1,13 +1,17 @@
 """``garage resume``: go on with a run."""
 
+import contextlib
 import logging
 from pathlib import Path
 
 import click
 
 from garage.errors import NothingLeftError
+from garage.experiment.recipes import surroundings_of
+from garage.experiment.tf_trainer import trainer_for
 from garage.experiment.trainer import Trainer
 from garage.storage.run_directory import RunDirectory
+from garage.storage.store import SnapshotStore
 from garage.storage.writer import rewind as abandon_after
 
 _NAMED = ("first", "last", "best")
@@ -48,16 +52,23 @@ def resume(run: Path, which: int | str, *, rewind: bool, n_epochs: int | None, b
             msg = "--rewind needs --from EPOCH, the epoch after which all are abandoned."
             raise click.UsageError(msg)
         _rewind(run, which, n_epochs, batch_size)
-    trainer = Trainer()
-    trainer.restore(run, "last" if rewind else which)
-    trainer.resume(n_epochs=n_epochs, batch_size=batch_size)
+    with _trainer(run, which) as trainer:
+        trainer.restore(run, "last" if rewind else which)
+        trainer.resume(n_epochs=n_epochs, batch_size=batch_size)
+
+
+def _trainer(run: Path, which: int | str) -> contextlib.AbstractContextManager[Trainer]:
+    """One that can rebuild the run's objects."""
+    recipe = SnapshotStore(run).read(which).recipe
+    return contextlib.nullcontext(Trainer()) if recipe is None else trainer_for(surroundings_of(recipe))
 
 
 def _rewind(run: Path, epoch: int, n_epochs: int | None, batch_size: int | None) -> None:
     """Abandon the epochs after ``epoch``, once it is certain that training can go on from there."""
     logging.disable(logging.WARNING)  # the restore that counts says it all again
     try:
-        args = Trainer().restore(run, epoch).changed(n_epochs=n_epochs, batch_size=batch_size)
+        with _trainer(run, epoch) as trainer:
+            args = trainer.restore(run, epoch).changed(n_epochs=n_epochs, batch_size=batch_size)
     finally:
         logging.disable(logging.NOTSET)
     if args.start_epoch >= args.n_epochs:

@@ -3,7 +3,7 @@
 Each has a contract suite in ``tests/contracts`` that every implementation runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
@@ -340,6 +340,44 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Let go of lanes and workers."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What an experiment's objects live in besides the process, such as a graph and its session."""
+
+    @property
+    def name(self) -> str:
+        """In a recipe, it says where the objects can be rebuilt."""
+        ...
+
+    def check(self, parts: Iterable[tuple[str, object]]) -> None:
+        """Check that the parts of an experiment, by path, live here.
+
+        Raises:
+            MismatchError: one lives somewhere else.
+            OrderError: the surroundings are not there yet, or not any more.
+        """
+        ...
+
+    def elsewhere(self) -> AbstractContextManager[None]:
+        """While it lasts, objects can be built without a trace here."""
+        ...
+
+    def renew(self) -> None:
+        """Make room for objects that are about to be rebuilt from a recipe."""
+        ...
+
+    def prepare(self) -> None:
+        """Give first values to what has none yet."""
+        ...
+
+    def state_dict(self) -> State:
+        """What is kept here and belongs to no part of the experiment; it joins the state tree at its root."""
+        ...
+
+    def load_state_dict(self, state: State) -> list[str]:
+        """Take it back from a run's state tree, and return what there was no place for, one line each."""
         ...
 
 

@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,16 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def differences(recorded: dict[str, Any], present: dict[str, Any]) -> list[str]:
-    """What differs, one line each."""
-    keys = [*recorded, *(key for key in present if key not in recorded)]
-    return [
-        f"{key}: {recorded.get(key)} when saved, {present.get(key)} now"
-        for key in keys
-        if recorded.get(key) != present.get(key)
-    ]
+def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """What differs, one line each. A framework that only one of them had says nothing: nothing was computed by it."""
+    lines = []
+    for key in [*recorded, *(key for key in present if key not in recorded)]:
+        saved, now = recorded.get(key), present.get(key)
+        if isinstance(saved, Mapping) and isinstance(now, Mapping):
+            lines += [f"{key}.{line}" for line in differences(saved, now)]
+        elif saved != now and not isinstance(saved if now is None else now, Mapping):
+            lines.append(f"{key}: {saved} when saved, {now} now")
+    return lines
 
 
 def _version(package: str) -> str | None:

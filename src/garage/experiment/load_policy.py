@@ -6,6 +6,7 @@ from garage.core.ports import Policy
 from garage.core.state import take
 from garage.errors import RecipeError
 from garage.experiment import recipes
+from garage.experiment.tf_trainer import rebuilding
 from garage.storage.store import SnapshotStore
 
 
@@ -29,11 +30,12 @@ def load_policy(run: str | Path, from_epoch: int | str = "last", *, name: str = 
             "Build the experiment's objects yourself, call trainer.setup(algo, env) and then trainer.restore(run)."
         )
         raise RecipeError(msg)
-    if "algo" in snapshot.opaque:
-        algo = recipes.load_opaque(snapshot.opaque["algo"])
-    else:
-        algo, _ = recipes.load(snapshot.recipe)
-        algo.load_state_dict(take(snapshot.state, "algo", "the run"))
+    with rebuilding(recipes.surroundings_of(snapshot.recipe)):
+        if "algo" in snapshot.opaque:
+            algo = recipes.load_opaque(snapshot.opaque["algo"])
+        else:
+            algo, _ = recipes.load(snapshot.recipe)
+            algo.load_state_dict(take(snapshot.state, "algo", "the run"))
     policies: dict[str, Policy] = dict(algo.policies())
     if name not in policies:
         msg = f"The algorithm of {run} has no policy {name!r}; it has: {', '.join(policies)}."

@@ -19,7 +19,7 @@ import cloudpickle
 import numpy as np
 from blake3 import blake3
 
-from garage.core.ports import Stateful
+from garage.core.ports import Stateful, Surroundings
 from garage.core.recipe import Component
 from garage.core.types import State
 from garage.errors import RecipeError
@@ -28,8 +28,13 @@ _PROTOCOL = 5
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
-def make(algo: Any, env: Any) -> bytes:  # noqa: ANN401 - users' own classes
+def make(algo: Any, env: Any, surroundings: Surroundings) -> bytes:  # noqa: ANN401 - users' own classes
     """The recipe of an experiment.
+
+    Args:
+        algo: what learns.
+        env: where.
+        surroundings: what they live in.
 
     Raises:
         RecipeError: something cannot be pickled, or what is rebuilt differs from what was given; it says what.
@@ -39,16 +44,17 @@ def make(algo: Any, env: Any) -> bytes:  # noqa: ANN401 - users' own classes
     except Exception as error:
         msg = f"cannot pickle it: {type(error).__name__}: {error}"
         raise RecipeError(msg) from error
-    header = {"folder": str(_script_folder()), "modules": _modules(algo, env)}
+    header = {"folder": str(_script_folder()), "modules": _modules(algo, env), "surroundings": surroundings.name}
     recipe = json.dumps(header).encode() + b"\n" + pickled
-    rebuilt_algo, rebuilt_env = load(recipe)
-    if isinstance(algo, Stateful):
-        try:
-            rebuilt_algo.load_state_dict(algo.state_dict())
-        except Exception as error:
-            msg = f"rebuilt from its constructor's arguments, the algorithm does not take its own state: {error}"
-            raise RecipeError(msg) from error
-    lines = _differences(algo, env, rebuilt_algo, rebuilt_env)
+    with surroundings.elsewhere():
+        rebuilt_algo, rebuilt_env = load(recipe)
+        if isinstance(algo, Stateful):
+            try:
+                rebuilt_algo.load_state_dict(algo.state_dict())
+            except Exception as error:
+                msg = f"rebuilt from its constructor's arguments, the algorithm does not take its own state: {error}"
+                raise RecipeError(msg) from error
+        lines = _differences(algo, env, rebuilt_algo, rebuilt_env)
     if lines:
         msg = (
             "rebuilt from their constructors' arguments, the objects differ: "
@@ -57,6 +63,11 @@ def make(algo: Any, env: Any) -> bytes:  # noqa: ANN401 - users' own classes
         )
         raise RecipeError(msg)
     return recipe
+
+
+def surroundings_of(recipe: bytes) -> str:
+    """The name of the surroundings in which a recipe's objects can be rebuilt."""
+    return str(json.loads(recipe.partition(b"\n")[0]).get("surroundings", "process"))
 
 
 def load(recipe: bytes) -> tuple[Any, Any]:
@@ -160,7 +171,7 @@ def _script_folder() -> Path:
 def _modules(*objects: Any) -> dict[str, str]:
     """Files of the modules outside of garage whose classes and functions the objects are made of."""
     modules = {}
-    for part in _parts(objects, set()):
+    for _, part in parts("", objects):
         definition = part if isinstance(part, type | FunctionType) else type(part)
         module = sys.modules.get(definition.__module__)
         file = None if module is None else module.__dict__.get("__file__")
@@ -169,39 +180,49 @@ def _modules(*objects: Any) -> dict[str, str]:
     return modules
 
 
-def _parts(node: Any, seen: set[int]) -> Iterator[Any]:  # noqa: ANN401 - users' own classes
+def parts(path: str, node: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - users' own classes
+    """Everything that an experiment's objects are made of, by path; each object once, plain values left out."""
+    yield from _parts(path, node, set())
+
+
+def _parts(path: str, node: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - users' own classes
     if id(node) in seen or isinstance(node, (*_PLAIN, np.ndarray)):
         return
     seen.add(id(node))
+    if not isinstance(node, Mapping | list | tuple):
+        yield path, node
+    for child_path, child in _children(path, node):
+        yield from _parts(child_path, child, seen)
+
+
+def _children(path: str, node: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - users' own classes
+    """What a container or a component holds; other people's objects are wholes."""
     if isinstance(node, Mapping):
-        children = list(node.values())
-    elif isinstance(node, list | tuple):
-        children = list(node)
-    else:
-        yield node
-        children = list(getattr(node, "__dict__", {}).values()) if isinstance(node, Component) else []
-    for child in children:
-        yield from _parts(child, seen)
+        return [(f"{path}[{key!r}]", value) for key, value in node.items()]
+    if isinstance(node, list | tuple):
+        return [(f"{path}[{index}]", value) for index, value in enumerate(node)]
+    if isinstance(node, Component):
+        return [(f"{path}.{name}", value) for name, value in vars(node).items()]
+    return []
 
 
 def _described(path: str, node: Any, env: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - users' own classes
     """Attributes of components by path, in words that can be compared; other people's objects by their type."""
-    if isinstance(node, Component) and node is not env:
-        for name, value in vars(node).items():
-            if name != "_constructor_call" and not isinstance(getattr(type(node), name, None), cached_property):
-                yield from _described(f"{path}.{name}", value, env)
-    elif isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _described(f"{path}[{key!r}]", value, env)
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _described(f"{path}[{index}]", value, env)
+    if isinstance(node, Mapping | list | tuple) or (isinstance(node, Component) and node is not env):
+        for child_path, child in _children(path, node):
+            if not _is_derived(node, child_path.removeprefix(f"{path}.")):
+                yield from _described(child_path, child, env)
     elif isinstance(node, np.ndarray):
         yield path, f"{node.dtype}{list(node.shape)} {blake3(node.tobytes()).hexdigest()[:12]}"
     elif isinstance(node, _PLAIN):
         yield path, repr(node)
     else:
         yield path, f"a {type(node).__qualname__}"
+
+
+def _is_derived(node: Any, name: str) -> bool:  # noqa: ANN401 - see above
+    """Whether an attribute follows from the others."""
+    return name == "_constructor_call" or isinstance(getattr(type(node), name, None), cached_property)
 
 
 def _differences(algo: Any, env: Any, rebuilt_algo: Any, rebuilt_env: Any) -> list[str]:  # noqa: ANN401 - see above

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from garage import process
-from garage.core.ports import Algorithm, Env, Stateful
+from garage.core.ports import Algorithm, Env, Stateful, Surroundings
 from garage.core.state import copied, differences, take
 from garage.core.types import EpisodeBatch, State
 from garage.errors import ArgumentError, MismatchError, RecipeError
@@ -27,6 +27,7 @@ class Run:
         algo: what learns.
         env: where.
         collector: how it gets its data.
+        surroundings: what algo and env live in.
         seed: of the run's streams.
         recipe: what rebuilds algo and env, or None.
         recipe_problem: why there is no recipe.
@@ -36,6 +37,7 @@ class Run:
     algo: Algorithm
     env: Env
     collector: Collector
+    surroundings: Surroundings
     seed: int
     recipe: bytes | None
     recipe_problem: str | None
@@ -51,6 +53,7 @@ def capture_state(run: Run, epoch: int, batch: EpisodeBatch | None) -> tuple[Sta
         batch: episodes to keep beside the state, or None.
     """
     state: State = {
+        **run.surroundings.state_dict(),
         "env": copied(run.env.state_dict()) if isinstance(run.env, Stateful) else {},
         "sampler": run.collector.sampler_state(),
         "counters": {"epoch": epoch, "seed": run.seed, **run.collector.counters_state()},
@@ -86,6 +89,8 @@ def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> None:
             "state_dict() and load_state_dict(state)."
         )
         raise RecipeError(msg)
+    for line in run.surroundings.load_state_dict(state):
+        logger.warning("Not loaded: %s", line)
     if "algo" in snapshot.opaque:
         run.algo = recipes.load_opaque(snapshot.opaque["algo"])
     elif isinstance(run.algo, Stateful):

@@ -7,12 +7,12 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import threadpoolctl
 
 from garage import process
-from garage.core.ports import Algorithm, Env, Sampler, Stateful
+from garage.core.ports import Algorithm, Env, Sampler, Stateful, Surroundings
 from garage.core.spaces import check_fit
 from garage.core.state import take
 from garage.core.streams import Streams
@@ -25,6 +25,8 @@ from garage.experiment.destination import Origin, destination, goes_on_in_place
 from garage.experiment.deterministic import import_loaded_frameworks
 from garage.experiment.fingerprint import differences, fingerprint, provenance
 from garage.experiment.run_state import Run, capture_state, checked_metrics, load_state, restored_episodes
+from garage.experiment.signals import Interrupts
+from garage.experiment.surroundings import ProcessAlone
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
 from garage.recording.progress_table import ProgressTable
 from garage.sampler.local import LocalSampler
@@ -60,6 +62,7 @@ class Trainer:
         self._metrics: dict[str, Any] | None = None
         self._generators: dict[str, Any] | None = None
         self._set_up = self._interrupted = False
+        self._surroundings: Surroundings = ProcessAlone()
 
     @property
     def algo(self) -> Algorithm:
@@ -117,15 +120,17 @@ class Trainer:
         with console():
             for policy in algo.policies().values():
                 check_fit(policy, env)
+            self._surroundings.check(recipes.parts("algo", algo))
             import_loaded_frameworks()
             chosen = process.get_seed()
             seed = process.draw_seed() if chosen is None else chosen
             if chosen is None:
                 process.seed_generators(seed)
             algo.initialise(Streams(seed).at("initialise"))
+            self._surroundings.prepare()
             recipe, problem = None, None
             try:
-                recipe = recipes.make(algo, env)
+                recipe = recipes.make(algo, env, self._surroundings)
             except RecipeError as error:
                 problem = str(error)
                 logger.warning(
@@ -139,7 +144,9 @@ class Trainer:
                     "Only a script that has not called setup can restore it"
                 )
             collector = Collector(env, sampler or LocalSampler(), algo.discount, n_lanes=n_lanes, n_groups=n_groups)
-            self._run = Run(algo, env, collector, seed, recipe, problem, seed_is_drawn=chosen is None)
+            self._run = Run(
+                algo, env, collector, self._surroundings, seed, recipe, problem, seed_is_drawn=chosen is None
+            )
             self._set_up, self._interrupted = True, False
 
     def train(
@@ -310,7 +317,7 @@ class Trainer:
             logger.info("%s", line)
         self._n_threads = self._n_threads or manifest.fingerprint.get("threads")
         with self._threads():
-            for line in differences(manifest.fingerprint, fingerprint()):
+            for line in differences(manifest.fingerprint, self._present_fingerprint()):
                 logger.warning("The numbers may differ from the original's in their last bits: %s", line)
         self._generators = take(snapshot.state, "process", "the run")
         if not origin.reseeded:
@@ -324,9 +331,19 @@ class Trainer:
                 "Build them yourself and call trainer.setup(algo, env) before restore."
             )
             raise RecipeError(msg)
+        needed = recipes.surroundings_of(snapshot.recipe)
+        if needed not in {self._surroundings.name, ProcessAlone.name}:
+            msg = (
+                f"This run was trained in {needed}: its objects live in a graph and its session, and this trainer has "
+                "none. Restore it within `with TFTrainer(ctxt) as trainer:`, or go on with it by `garage resume`."
+            )
+            raise RecipeError(msg)
+        self._surroundings.renew()
         algo, env = recipes.load(snapshot.recipe)
+        self._surroundings.check(recipes.parts("algo", algo))
+        self._surroundings.prepare()
         collector = Collector(env, LocalSampler(), algo.discount, n_lanes=None, n_groups=None)
-        return Run(algo, env, collector, 0, snapshot.recipe, None)
+        return Run(algo, env, collector, self._surroundings, 0, snapshot.recipe, None)
 
     def _train(self, args: TrainArgs) -> float:
         if args.start_epoch >= args.n_epochs:
@@ -345,8 +362,12 @@ class Trainer:
             clock = time.perf_counter() - self._stats.elapsed_seconds
             self._interrupted = True
             try:
-                for epoch in range(args.start_epoch, args.n_epochs):
-                    self._epoch(args, epoch, writer, table, clock)
+                with Interrupts() as interrupts:
+                    for epoch in range(args.start_epoch, args.n_epochs):
+                        self._epoch(args, epoch, writer, table, clock)
+                        interrupts.epoch_ended()
+                        if interrupts.requested:
+                            self._stop(epoch, writer)
             except BaseException as error:
                 with contextlib.suppress(StorageError):  # a full disk takes no event either; the error itself goes on
                     writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
@@ -354,6 +375,15 @@ class Trainer:
             self._interrupted = False
             writer.add_event("finished", epoch=args.n_epochs - 1)
         return float((self._metrics or {})["Evaluation/AverageReturn"])
+
+    def _stop(self, epoch: int, writer: RunWriter) -> NoReturn:
+        """End training after an epoch, as Ctrl-C asked for."""
+        self._interrupted = False
+        if writer.retention.mode != "none" and not writer.retention.saves(epoch):
+            writer.commit(self._capture(epoch), requested=True)
+        saved = "which is not saved: snapshot_mode is 'none'" if writer.retention.mode == "none" else "which is saved"
+        logger.info("Interrupted after epoch %d, %s. To go on: garage resume %s", epoch, saved, writer.directory.path)
+        raise KeyboardInterrupt
 
     def _tidy(self) -> None:
         """Clean up after a run that was killed when its last epoch was finished already."""
@@ -416,7 +446,7 @@ class Trainer:
                     logger.warning("%s", problem)
                 self._writer.write_file("provenance.json", pretty(provenance()))
                 logger.info("Writing to %s", self._writer.directory.path)
-            self._fingerprint = fingerprint()
+            self._fingerprint = self._present_fingerprint()
             yield self._writer
 
     def _new_writer(self) -> RunWriter:
@@ -442,6 +472,11 @@ class Trainer:
             for framework in process.frameworks():
                 stack.enter_context(framework.computing(n_threads))
             yield
+
+    def _present_fingerprint(self) -> dict[str, Any]:
+        policies = self._need_run("restore").algo.policies()
+        kinds = {name: f"{type(policy).__module__}.{type(policy).__qualname__}" for name, policy in policies.items()}
+        return {**fingerprint(), "policies": kinds}
 
     def _own_snapshots(self) -> Path | None:
         """The context's directory, if this run is to go on from the snapshots in it."""
