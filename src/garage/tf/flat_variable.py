@@ -79,12 +79,11 @@ class FlatVariable:
         Raises:
             OrderError: the session was closed.
         """
-        if self._held is not None and np.array_equal(self._held, values):
-            return
         mine = values.astype(self._dtype)  # a copy that nobody changes: TensorFlow may keep the array's memory
-        self._held = None
-        self._assign(mine)
-        self._held = mine
+        if self._held is None or not np.array_equal(self._held, mine):
+            self._held = None
+            self._assign(mine)
+            self._held = mine
 
     def callable(self, fetches: Any, feeds: Sequence[Any] = ()) -> Callable[..., Any]:  # noqa: ANN401 - TensorFlow's
         """A function of the values of ``feeds`` that returns those of ``fetches``.

@@ -15,8 +15,10 @@ def import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
     Raises:
         DependencyError: it is not installed.
     """
-    # Read once, when TensorFlow is imported: its notes on the processor are no news to a user. Warnings stay.
+    # Read when TensorFlow is imported: its notes on the processor are no news to a user. Warnings stay.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # Read when the first device is made: otherwise the first session of a process sets the threads of all others.
+    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
     try:
         import tensorflow  # noqa: PLC0415, ICN001 - only here its absence can be explained
     except ModuleNotFoundError as error:
