@@ -1,46 +1,88 @@
 """The contract of the Policy and DifferentiablePolicy ports; every implementation runs it."""
 
+import itertools
+
 import cloudpickle
 import numpy as np
 import pytest
 
+import torch
 from core.samples import ONE_FORCE, THREE_ACTIONS, TWO_ACTIONS, TWO_FORCES, batch_of
 from garage.core.mlp import MLPShape, forward
 from garage.core.state import differences, flatten
 from garage.core.streams import Streams
 from garage.errors import MismatchError, OrderError
 from garage.np import policies as numpy_policies
+from garage.torch import policies as torch_policies
 
 POLICIES = {
     "np categorical, two actions": (numpy_policies.CategoricalMLPPolicy, TWO_ACTIONS),
     "np categorical, three actions": (numpy_policies.CategoricalMLPPolicy, THREE_ACTIONS),
     "np gaussian, one force": (numpy_policies.GaussianMLPPolicy, ONE_FORCE),
     "np gaussian, two forces": (numpy_policies.GaussianMLPPolicy, TWO_FORCES),
+    "torch categorical, two actions": (torch_policies.CategoricalMLPPolicy, TWO_ACTIONS),
+    "torch categorical, three actions": (torch_policies.CategoricalMLPPolicy, THREE_ACTIONS),
+    "torch gaussian, one force": (torch_policies.GaussianMLPPolicy, ONE_FORCE),
+    "torch gaussian, two forces": (torch_policies.GaussianMLPPolicy, TWO_FORCES),
 }
 """Another framework's go here: a class that is called as these are, and the spec to build it for."""
+
+
+def torch_module(spec, hidden_sizes, *, dtype="float32", name="policy"):
+    """A policy by a module, called as those above are."""
+    n_outputs = int(spec.action_space.n) if spec.action_space.shape == () else spec.action_space.shape[0]
+    sizes = (4, *hidden_sizes, n_outputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layers = [torch.nn.Linear(a, b, dtype=getattr(torch, dtype)) for a, b in itertools.pairwise(sizes)]
+    parts = itertools.chain(*((layer, torch.nn.Tanh()) for layer in layers[:-1]), layers[-1:])
+    return torch_policies.ModulePolicy(spec, torch.nn.Sequential(*parts), name=name)
+
+
+OF_MODULES = {
+    "torch module, three actions": (torch_module, THREE_ACTIONS),
+    "torch module, two forces": (torch_module, TWO_FORCES),
+}
+"""Policies by users' modules: they have parameters from the start, and act by their framework."""
 HIDDEN_SIZES = (6, 5)
 N = 9
 
 
-@pytest.fixture(params=POLICIES.values(), ids=POLICIES.keys())
-def make(request):
-    """Makes uninitialised policies."""
-    kind, spec = request.param
+def maker(kind, spec):
     return lambda **options: kind(spec, HIDDEN_SIZES, **options)
+
+
+@pytest.fixture(params=(POLICIES | OF_MODULES).values(), ids=(POLICIES | OF_MODULES).keys())
+def make(request):
+    """Makes policies that were not initialised."""
+    return maker(*request.param)
+
+
+@pytest.fixture(params=POLICIES.values(), ids=POLICIES.keys())
+def make_blank(request):
+    """Makes policies without parameters."""
+    return maker(*request.param)
+
+
+def initialised(policy):
+    policy.initialise(Streams(1).generator("policy"))
+    return policy
 
 
 @pytest.fixture(params=["float32", "float64"])
 def policy(request, make):
-    made = make(dtype=request.param)
-    made.initialise(Streams(1).generator("policy"))
-    return made
+    return initialised(make(dtype=request.param))
+
+
+@pytest.fixture(params=["float32", "float64"])
+def mlp_policy(request, make_blank):
+    return initialised(make_blank(dtype=request.param))
 
 
 @pytest.fixture
 def double(make):
     """In float64, with parameters that are no special ones."""
-    made = make(dtype="float64")
-    made.initialise(Streams(1).generator("policy"))
+    made = initialised(make(dtype="float64"))
     return made.at(made.theta + 0.2 * np.random.default_rng(0).normal(size=made.theta.shape))
 
 
@@ -100,27 +142,27 @@ def test_noise_decides_and_without_it_the_choice_is_greedy(policy):
     assert not np.array_equal(*noisy)
 
 
-def test_acting_is_by_the_mlp_of_the_core_bit_for_bit(policy):
+def test_acting_is_by_the_mlp_of_the_core_bit_for_bit(mlp_policy):
     """So policies of all frameworks draw the same episodes from the same theta."""
-    infos = acting(policy)[2]
+    infos = acting(mlp_policy)[2]
     outputs = infos["logits"] if "logits" in infos else infos["mean"]
     n_outputs = outputs.shape[1]
-    layers = MLPShape((4, *HIDDEN_SIZES, n_outputs)).layers(policy.theta)
-    expected = forward(layers, batch_for(policy).observations.astype(policy.theta.dtype))
+    layers = MLPShape((4, *HIDDEN_SIZES, n_outputs)).layers(mlp_policy.theta)
+    expected = forward(layers, batch_for(mlp_policy).observations.astype(mlp_policy.theta.dtype))
     assert np.array_equal(outputs, expected)
 
 
-def test_first_parameters_are_of_the_generator_alone(make):
+def test_first_parameters_are_of_the_generator_alone(make_blank):
     drawn = []
     for path in ("a", "a", "b"):
-        policy = make()
+        policy = make_blank()
         policy.initialise(Streams(1).generator(path))
         drawn.append(policy.theta.tobytes())
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_nothing_is_there_before_the_first_parameters(make):
-    policy = make(name="pilot")
+def test_nothing_is_there_before_the_first_parameters(make_blank):
+    policy = make_blank(name="pilot")
     assert policy.name == "pilot"
     assert not policy.initialised
     for ask in (
@@ -181,9 +223,9 @@ def test_the_state_of_another_shape_or_dtype_is_refused_by_path(policy, make):
         assert policy.theta.tobytes() == before
 
 
-def test_a_pickle_is_the_same_policy_without_parameters(policy):
+def test_a_pickle_is_the_same_policy_without_parameters(policy, make):
     again = cloudpickle.loads(cloudpickle.dumps(policy))
-    assert (again.name, again.spec, again.initialised) == (policy.name, policy.spec, False)
+    assert (again.name, again.spec, again.initialised) == (policy.name, policy.spec, make().initialised)
     again.load_state_dict(policy.state_dict())
     assert bits(acting(again)) == bits(acting(policy))
 
@@ -205,7 +247,7 @@ def test_objectives_are_those_of_the_acting_policy(double):
 def test_scores_are_gradients(double, entropy_weight):
     objective = double.objective(batch_for(double))
     weights = np.random.default_rng(1).normal(size=N)
-    score = objective.score(double.theta, weights, entropy_weight)
+    score = objective.to_array(objective.score(double.theta, weights, entropy_weight))
     for seed in range(5):
         direction = np.random.default_rng(seed).normal(size=score.shape)
         ends = [objective.evaluate(double.theta + sign * 1e-5 * direction) for sign in (1, -1)]
@@ -217,7 +259,7 @@ def test_fisher_products_are_the_curvature_of_the_kl(double):
     objective = double.objective(batch_for(double))
     for seed in range(5):
         direction = np.random.default_rng(seed).normal(size=double.theta.shape)
-        product = objective.fisher_product(double.theta, direction)
+        product = objective.to_array(objective.fisher_product(double.theta, direction))
         ends = [objective.evaluate(double.theta + sign * 1e-3 * direction).kl for sign in (1, -1)]
         assert np.isclose(direction @ product, sum(ends) / 1e-6, rtol=1e-3)
         assert product.dtype == np.float64
@@ -226,9 +268,11 @@ def test_fisher_products_are_the_curvature_of_the_kl(double):
 def test_fisher_products_are_linear_and_symmetric(double):
     objective = double.objective(batch_for(double))
     a, b = np.random.default_rng(0).normal(size=(2, double.theta.size))
-    by_a, by_b = (objective.fisher_product(double.theta, vector) for vector in (a, b))
+    by_a, by_b, by_both = (
+        objective.to_array(objective.fisher_product(double.theta, vector)) for vector in (a, b, 2 * a - b)
+    )
     assert np.isclose(b @ by_a, a @ by_b)
-    np.testing.assert_allclose(objective.fisher_product(double.theta, 2 * a - b), 2 * by_a - by_b, atol=1e-12)
+    np.testing.assert_allclose(by_both, 2 * by_a - by_b, atol=1e-12)
 
 
 def test_objectives_leave_policy_and_batch_alone(policy):
@@ -248,6 +292,7 @@ def test_answers_are_the_same_bits_again(policy):
     for _ in range(2):
         objective = policy.objective(batch_for(policy, (1500,)))
         theta = policy.theta + 0.01
-        parts = objective.evaluate(theta).log_likelihoods, objective.score(theta, np.ones(1500), 0.1)
-        answers.append([part.tobytes() for part in (*parts, objective.fisher_product(theta, theta))])
+        vectors = objective.score(theta, np.ones(1500), 0.1), objective.fisher_product(theta, theta)
+        parts = objective.evaluate(theta).log_likelihoods, *map(objective.to_array, vectors)
+        answers.append([part.tobytes() for part in parts])
     assert answers[0] == answers[1]
