@@ -1,5 +1,7 @@
 """The contract of the Baseline port; every implementation runs it."""
 
+import contextlib
+
 import cloudpickle
 import numpy as np
 import pytest
@@ -8,13 +10,41 @@ from core.samples import TWO_ACTIONS, batch_of
 from garage.baselines import LinearFeatureBaseline, ZeroBaseline
 from garage.core.ports import Stateful
 from garage.core.state import differences, flatten
+from garage.core.streams import Streams
+from garage.np import value_functions as numpys
+from garage.tf import value_functions as tensorflows
+from garage.tf.installation import import_tensorflow
+from garage.torch import value_functions as torches
 
-BASELINES = {"linear": LinearFeatureBaseline, "zero": ZeroBaseline}
+tf = import_tensorflow()
+
+BASELINES = {
+    "linear": LinearFeatureBaseline,
+    "zero": ZeroBaseline,
+    "np MLP": numpys.MLPValueFunction,
+    "torch MLP": torches.MLPValueFunction,
+    "tf MLP": tensorflows.MLPValueFunction,
+}
 
 
-@pytest.fixture(params=BASELINES.values(), ids=BASELINES.keys())
-def make(request):
-    return request.param
+@pytest.fixture(params=BASELINES.items(), ids=BASELINES.keys())
+def kind(request):
+    """Makes uninitialised baselines; TensorFlow's in a session."""
+    name, kind = request.param
+    with tf.compat.v1.Session(graph=tf.Graph()) if name.startswith("tf") else contextlib.nullcontext():
+        yield kind
+
+
+@pytest.fixture
+def make(kind):
+    """Makes baselines that were initialised from the same stream."""
+
+    def made(spec, **options):
+        baseline = kind(spec, **options)
+        baseline.initialise(Streams(1).generator("baseline"))
+        return baseline
+
+    return made
 
 
 @pytest.fixture
@@ -62,12 +92,33 @@ def test_fitting_leaves_batch_and_returns_alone(make):
     assert returns.tolist() == list(range(30))
 
 
-def test_the_state_goes_round_exactly(make, fitted):
+def test_first_parameters_are_the_generators_alone(kind):
+    states = []
+    for seed in (1, 1, 2):
+        baseline = kind(TWO_ACTIONS)
+        baseline.initialise(Streams(seed).generator("baseline"))
+        states.append(baseline.state_dict())
+    assert differences(states[0], states[1]) == []
+    drawn = kind not in {LinearFeatureBaseline, ZeroBaseline}
+    assert bool(differences(states[0], states[2])) == drawn
+
+
+def test_the_state_goes_round_exactly(kind, fitted):
     assert isinstance(fitted, Stateful)
-    other = make(TWO_ACTIONS)
+    other = kind(TWO_ACTIONS)
     other.load_state_dict(fitted.state_dict())
     assert differences(fitted.state_dict(), other.state_dict()) == []
     assert np.array_equal(other.predict(batch_of([9])), fitted.predict(batch_of([9])))
+
+
+def test_learning_goes_on_from_a_state_as_if_uninterrupted(kind, fitted):
+    other = kind(TWO_ACTIONS)
+    other.load_state_dict(fitted.state_dict())
+    for seed in (3, 4):
+        batch, returns = batch_of([20, 30], seed=seed), batch_of([50], seed=seed + 1).rewards * seed
+        assert fitted.fit(batch, returns) == other.fit(batch, returns)
+        assert fitted.predict(batch).tobytes() == other.predict(batch).tobytes()
+    assert differences(fitted.state_dict(), other.state_dict()) == []
 
 
 def test_a_state_is_a_value_that_later_fits_do_not_change(fitted):
@@ -91,6 +142,7 @@ def test_who_changes_a_state_does_not_change_its_owner(make, fitted):
 def test_a_pickle_is_the_same_baseline_unfitted(make, fitted):
     again = cloudpickle.loads(cloudpickle.dumps(fitted))
     assert again.name == fitted.name
+    again.initialise(Streams(1).generator("baseline"))
     assert differences(again.state_dict(), make(TWO_ACTIONS).state_dict()) == []
 
 
