@@ -1,5 +1,6 @@
 """The contract of the Policy and DifferentiablePolicy ports; every implementation runs it."""
 
+import contextlib
 import itertools
 
 import cloudpickle
@@ -13,6 +14,8 @@ from garage.core.state import differences, flatten
 from garage.core.streams import Streams
 from garage.errors import MismatchError, OrderError
 from garage.np import policies as numpy_policies
+from garage.tf import policies as tf_policies
+from garage.tf.session import GraphSession
 from garage.torch import policies as torch_policies
 
 POLICIES = {
@@ -24,6 +27,10 @@ POLICIES = {
     "torch categorical, three actions": (torch_policies.CategoricalMLPPolicy, THREE_ACTIONS),
     "torch gaussian, one force": (torch_policies.GaussianMLPPolicy, ONE_FORCE),
     "torch gaussian, two forces": (torch_policies.GaussianMLPPolicy, TWO_FORCES),
+    "tf categorical, two actions": (tf_policies.CategoricalMLPPolicy, TWO_ACTIONS),
+    "tf categorical, three actions": (tf_policies.CategoricalMLPPolicy, THREE_ACTIONS),
+    "tf gaussian, one force": (tf_policies.GaussianMLPPolicy, ONE_FORCE),
+    "tf gaussian, two forces": (tf_policies.GaussianMLPPolicy, TWO_FORCES),
 }
 """Another framework's go here: a class that is called as these are, and the spec to build it for."""
 
@@ -52,16 +59,25 @@ def maker(kind, spec):
     return lambda **options: kind(spec, HIDDEN_SIZES, **options)
 
 
+def surroundings(kind):
+    """Where policies of a kind are built and asked."""
+    return GraphSession() if kind.__module__ == tf_policies.__name__ else contextlib.nullcontext()
+
+
 @pytest.fixture(params=(POLICIES | OF_MODULES).values(), ids=(POLICIES | OF_MODULES).keys())
 def make(request):
     """Makes policies that were not initialised."""
-    return maker(*request.param)
+    kind, spec = request.param
+    with surroundings(kind):
+        yield maker(kind, spec)
 
 
 @pytest.fixture(params=POLICIES.values(), ids=POLICIES.keys())
 def make_blank(request):
     """Makes policies without parameters."""
-    return maker(*request.param)
+    kind, spec = request.param
+    with surroundings(kind):
+        yield maker(kind, spec)
 
 
 def initialised(policy):

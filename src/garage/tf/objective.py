@@ -1,13 +1,14 @@
 """Three questions about one batch, answered by operations that are added to a graph once.
 
-The operations of `MLPGraph` know no batch. What belongs to one (inputs, actions, and the hidden layers' values and
+The operations know no batch. What belongs to one (inputs, actions, and the hidden layers' values and
 the distributions at the theta asked about last) is kept by its `MLPObjective` as arrays: fetched once, and fed
 wherever a later question would compute it again. TensorFlow hands over and takes back such arrays without copying
 them, so any number of objectives share the operations, and a session holds nothing of a batch.
 """
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -22,8 +23,24 @@ from garage.tf.installation import import_tensorflow
 tf = import_tensorflow()
 
 
+class Questions(NamedTuple):
+    """The three questions in a graph, at the theta that the graph's variable holds; rows are steps.
+
+    What is kept of a batch are each hidden layer's values ``[N, units]``, then the parts of the distributions.
+    """
+
+    forward: Callable[..., Any]
+    """Inputs ``[N, units]`` -> what is kept."""
+    compare: Callable[..., Any]
+    """Old distributions, actions ``[N, K]``, what is kept -> log-likelihoods ``[N]``, mean KL and entropy; float64."""
+    score: Callable[..., Any]
+    """Weights ``[N]``, weight of the mean entropy, actions, inputs, what is kept -> gradient ``[P]``."""
+    fisher_product: Callable[..., Any]
+    """Vector ``[P]``, inputs, what is kept -> its product with the summed Fisher information ``[P]``."""
+
+
 class MLPGraph:
-    """A network whose outputs parametrise a family of distributions, with the three questions, in a graph.
+    """A network whose outputs parametrise a family of distributions, in a graph.
 
     The Fisher product is the Jacobian forwards, the family's Fisher information, the Jacobian back: Schraudolph 2002,
     "Fast curvature matrix-vector products for second-order gradient descent", section 3. The forward sweep is
@@ -34,27 +51,20 @@ class MLPGraph:
         shape: the network; its output layer has ``family.n_outputs`` units.
         family: the action distributions.
         dtype: to compute in.
-
-    Attributes:
-        variable: as given; load a theta before calling one of the following.
-        family: as given.
-        dtype: as given.
-        n_parameters: P.
-        n_hidden: layers.
-        forward: inputs ``[N, shape.sizes[0]]`` -> what is kept: each hidden layer's values ``[N, units]``, then the
-            distributions.
-        compare: old distributions, actions ``[N, K]``, what is kept -> log-likelihoods ``[N]``, mean KL, mean entropy;
-            in float64.
-        score: weights ``[N]``, weight of the mean entropy, actions, inputs, what is kept -> gradient ``[P]``.
-        fisher_product: vector ``[P]``, inputs, what is kept -> its product with the summed Fisher information ``[P]``.
     """
 
     def __init__(self, variable: FlatVariable, shape: MLPShape, family: Family, dtype: "np.dtype[Any]") -> None:
         self.variable, self.family, self.dtype = variable, family, dtype
         self.n_parameters, self.n_hidden = shape.n_parameters + family.n_extra, len(shape.sizes) - 2
+        self._shape = shape
+
+    @cached_property
+    def questions(self) -> Questions:
+        """Operations are added to the graph the first time; policies that only act need none."""
+        variable, shape, family = self.variable, self._shape, self.family
         with variable.building():
             inputs, actions, weights, entropy_weight, vector = (
-                tf.compat.v1.placeholder(dtype.name, size)
+                tf.compat.v1.placeholder(self.dtype.name, size)
                 for size in ((None, shape.sizes[0]), (None, family.n_outputs), (None,), (), (self.n_parameters,))
             )
             theta = variable.vector
@@ -63,24 +73,24 @@ class MLPGraph:
             outputs = _affine(values[-1], *layers[-1])
             new = family.distributions(outputs, extra)
             kept = [*values[1:], *new]
-            self.forward = variable.callable(kept, [inputs])
 
             old = type(new)(*(tf.compat.v1.placeholder(part.dtype, part.shape) for part in new))
             log_likelihoods, entropies = family.log_likelihoods(new, actions), family.entropies(new)
-            answers = [tf.cast(rows, tf.float64) for rows in (log_likelihoods, family.kl(old, new), entropies)]
-            self.compare = variable.callable(
-                [answers[0], tf.reduce_mean(answers[1]), tf.reduce_mean(answers[2])], [*old, actions, *kept]
-            )
+            answers = [tf.cast(answer, tf.float64) for answer in (log_likelihoods, family.kl(old, new), entropies)]
+            evaluation = [answers[0], tf.reduce_mean(answers[1]), tf.reduce_mean(answers[2])]
 
             value = tf.reduce_sum(weights * log_likelihoods) + entropy_weight * tf.reduce_mean(entropies)
             (gradient,) = tf.gradients(value, theta)
-            self.score = variable.callable(gradient, [weights, entropy_weight, actions, inputs, *kept])
 
             directions, extra_direction = _parts(vector, shape, family)
-            change = _change(values, layers, directions)
-            by_parts = family.fisher(new, change, extra_direction)
+            by_parts = family.fisher(new, _change(values, layers, directions), extra_direction)
             (product,) = tf.gradients([outputs, extra], theta, by_parts)
-            self.fisher_product = variable.callable(product, [vector, inputs, *kept])
+        return Questions(
+            forward=variable.callable(kept, [inputs]),
+            compare=variable.callable(evaluation, [*old, actions, *kept]),
+            score=variable.callable(gradient, [weights, entropy_weight, actions, inputs, *kept]),
+            fisher_product=variable.callable(product, [vector, inputs, *kept]),
+        )
 
     def __copy__(self) -> Self:
         """Itself: copies of a policy share its graph."""
@@ -120,7 +130,7 @@ class MLPObjective:
     def evaluate(self, theta: Array) -> Evaluation:
         """See `Objective.evaluate`."""
         self._go_to(theta)
-        log_likelihoods, kl, entropy = self._graph.compare(*self._old, self._actions, *self._kept)
+        log_likelihoods, kl, entropy = self._graph.questions.compare(*self._old, self._actions, *self._kept)
         return Evaluation(log_likelihoods, float(kl), float(entropy))
 
     def score(self, theta: Array, weights: Array, entropy_weight: float = 0.0) -> Array:
@@ -128,7 +138,7 @@ class MLPObjective:
         _check_shape("weights", weights, self._n)
         self._go_to(theta)
         weights = weights.astype(self._graph.dtype)
-        gradient: Array = self._graph.score(weights, entropy_weight, self._actions, self._inputs, *self._kept)
+        gradient: Array = self._graph.questions.score(weights, entropy_weight, self._actions, self._inputs, *self._kept)
         return gradient.astype(np.float64)
 
     def fisher_product(self, theta: Array, vector: Array) -> Array:
@@ -136,7 +146,7 @@ class MLPObjective:
         _check_shape("vector", vector, self._graph.n_parameters)
         self._go_to(theta)
         vector = vector.astype(self._graph.dtype)
-        product: Array = self._graph.fisher_product(vector, self._inputs, *self._kept)
+        product: Array = self._graph.questions.fisher_product(vector, self._inputs, *self._kept)
         return product.astype(np.float64) / self._n
 
     def _go_to(self, theta: Array) -> None:
@@ -144,7 +154,7 @@ class MLPObjective:
         _check_shape("theta", theta, self._graph.n_parameters)
         self._graph.variable.load(theta)
         if self._at is None or not np.array_equal(self._at, theta):
-            self._kept, self._at = self._graph.forward(self._inputs), theta.copy()
+            self._kept, self._at = self._graph.questions.forward(self._inputs), theta.copy()
 
 
 def _parts(theta: Tensor, shape: MLPShape, family: Family) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:

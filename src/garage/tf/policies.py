@@ -16,7 +16,7 @@ from garage.tf.objective import MLPGraph, MLPObjective
 class CategoricalMLPPolicy(CategoricalMLPActor):
     """A `CategoricalMLPActor` that learns in TensorFlow; its arguments are there.
 
-    All operations are added to the graph when it is built. Copies share them.
+    Its operations are added to the graph when it is first asked for an objective; copies share them.
 
     Raises:
         OrderError: there is no default session.
@@ -42,7 +42,7 @@ class CategoricalMLPPolicy(CategoricalMLPActor):
 class GaussianMLPPolicy(GaussianMLPActor):
     """A `GaussianMLPActor` that learns in TensorFlow; its arguments are there.
 
-    All operations are added to the graph when it is built. Copies share them.
+    Its operations are added to the graph when it is first asked for an objective; copies share them.
 
     Raises:
         OrderError: there is no default session.
