@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.samples import TWO_ACTIONS, batch_of
@@ -58,6 +58,7 @@ def minibatch_of(n, seed=0):
 def test_the_gradient_is_the_numpy_one(kind, hidden_sizes):
     values, numpy_values = beside_numpys(kind, hidden_sizes, dtype="float64")
 
+    @settings(max_examples=30, deadline=None)
     @given(st.integers(1, 40), st.integers(0, 100))
     def is_the_same(n, seed):
         theta = values.theta + 0.3 * np.random.default_rng(seed).normal(size=values.theta.shape)

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 from core.samples import TWO_ACTIONS, batch_of
+from experiment.parts import digests
+from garage.algos import TRPO
 from garage.core.state import differences
 from garage.core.streams import Streams
+from garage.envs import GymEnv
 from garage.errors import OrderError
+from garage.experiment import ExperimentContext, TFTrainer
+from garage.experiment.deterministic import set_seed
+from garage.process import set_process_seed
 from garage.tf.flat_variable import GARAGE_VARIABLES
 from garage.tf.installation import import_tensorflow
+from garage.tf.policies import CategoricalMLPPolicy
 from garage.tf.value_functions import MLPValueFunction
 
 tf = import_tensorflow()
@@ -79,3 +86,19 @@ def test_once_the_session_is_closed_it_predicts_but_does_not_learn():
         values.fit(BATCH, RETURNS**2)
     assert differences(state, values.state_dict()) == []
     assert np.array_equal(values.predict(BATCH), expected)
+
+
+def test_a_snapshot_restores_bit_for_bit(tmp_path):
+    path = tmp_path / "run"
+    set_seed(1)
+    with TFTrainer(ExperimentContext(str(path), snapshot_mode="all")) as trainer:
+        env = GymEnv("CartPole-v1")
+        policy = CategoricalMLPPolicy(env.spec, hidden_sizes=(4,))
+        trainer.setup(TRPO(env=env, policy=policy, baseline=MLPValueFunction(env.spec)), env)
+        trainer.train(n_epochs=4, batch_size=60)
+    set_process_seed(None)
+    with TFTrainer() as trainer:
+        trainer.restore(path, from_epoch=1)
+        trainer.resume(n_epochs=4)
+        assert trainer.snapshot_dir != path
+        assert digests(trainer.snapshot_dir) == digests(path)

@@ -25,6 +25,7 @@ from garage.errors import ArgumentError, MismatchError, OrderError
 _BLOCK_ROWS = 1024
 _GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 _LEAST_RATIO = 1e-3
+_ROUNDING = 1e-12
 
 
 class MLPCriticOptions(TypedDict, total=False):
@@ -52,7 +53,8 @@ class MLPCritic(Component, abc.ABC):
 
     Source: van Hasselt, Guez, Hessel, Mnih and Silver 2016, "Learning values across many orders of magnitude",
     proposition 1, for the change of the output layer. Deviations: mean and std are those of one batch, and an std
-    below a thousandth of the last leaves the last, for the weights would grow by what it shrinks.
+    below a thousandth of the last, or within the rounding of the mean, leaves the last, for the weights would grow
+    by what it shrinks. Until returns differ from each other, their mean is the prediction.
 
     Args:
         env_spec: the world's.
@@ -164,7 +166,7 @@ class MLPCritic(Component, abc.ABC):
                 self._warn(f"{self.name}: observations or returns are not finite or too large; it is not fitted")
                 return {"ExplainedVariance": math.nan, "Loss": math.nan}
             explained = explained_variance(self._mean + self._std * self._outputs(theta, inputs), returns)
-            if std < _LEAST_RATIO * self._std:
+            if std < max(_LEAST_RATIO * self._std, _ROUNDING * abs(mean)):
                 std = self._std
             theta = self._rescaled(mean, std)
             targets = (returns - mean) / (std or 1.0)
@@ -225,7 +227,7 @@ class MLPCritic(Component, abc.ABC):
 
     def _rescaled(self, mean: float, std: float) -> Array:
         """Theta with an output layer that predicts the same with another mean and std."""
-        if not self._std:  # so far every prediction is the same, and the network as it was drawn
+        if not self._std:  # every prediction is the mean, whatever the network says
             return self.theta
         theta = self.theta.copy()
         weights, biases = self.shape.layers(theta)[-1]
