@@ -80,7 +80,8 @@ def _settings(n_threads: int) -> list[tuple[Callable[[], Any], Callable[[Any], A
     ]
     return [
         (torch.get_num_threads, torch.set_num_threads, n_threads),
-        (_determinism, _determine, (True, False)),
+        # "error"; unlike `use_deterministic_algorithms` it does not import PyTorch's compiler, which takes a second.
+        (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 2),
         # Deterministic algorithms also fill new memory, lest somebody reads what lay there; that takes time.
         _attribute(torch.utils.deterministic, "fill_uninitialized_memory", value=False),
         _attribute(backends.cudnn, "deterministic", value=True),
@@ -91,15 +92,6 @@ def _settings(n_threads: int) -> list[tuple[Callable[[], Any], Callable[[Any], A
 
 def _attribute(owner: Any, name: str, *, value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any], Any]:  # noqa: ANN401 - PyTorch's settings are attributes of objects of many kinds
     return lambda: getattr(owner, name), lambda setting: setattr(owner, name, setting), value
-
-
-def _determinism() -> tuple[bool, bool]:
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def _determine(setting: tuple[bool, bool]) -> None:
-    enabled, warn_only = setting
-    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def _array(state: torch.Tensor) -> Array:
