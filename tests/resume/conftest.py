@@ -16,10 +16,10 @@ KILLED = -9
 
 
 class Worker:
-    def __init__(self):
+    def __init__(self, port):
         script = Path(__file__).with_name("worker.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script), port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def run(self, job):
@@ -34,11 +34,22 @@ class Worker:
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="session")
-def worker():
-    started = Worker()
+def worker_of(port):
+    started = Worker(port)
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def worker():
+    """One that learns in NumPy."""
+    yield from worker_of("np")
+
+
+@pytest.fixture(scope="session", params=["torch", "tf"])
+def framework_worker(request):
+    """One for each framework."""
+    yield from worker_of(request.param)
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 Jobs come as JSON lines on standard input; the answer to each is the child's exit status on standard output.
 A child that is told to kills itself by SIGKILL: at its n-th operation on the disk (before it, or in the middle
-of a write), at its n-th line of the log, or after some seconds.
+of a write), at its n-th line of the log, or after some seconds. Its argument names the port to learn in, which is
+imported before it forks; a session of TensorFlow is made in the child.
 """
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -21,11 +23,12 @@ from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
 from garage.envs import GymEnv
 from garage.errors import NothingLeftError
-from garage.experiment import ExperimentContext, Trainer
+from garage.experiment import ExperimentContext, TFTrainer, Trainer
 from garage.experiment.deterministic import set_seed
-from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from garage.storage.disk import Disk
 
+PORT = sys.argv[1]
+policies = importlib.import_module(f"garage.{PORT}.policies")
 OPERATIONS = ("write", "sync", "sync_folder", "rename", "cut", "unlink", "make_folder")
 
 
@@ -83,9 +86,19 @@ def perturb_heap(seed):
 
 def experiment(job):
     env = GymEnv(job["env"], native_lanes=job.get("native_lanes", True))
-    kind = GaussianMLPPolicy if job["env"].startswith("Pendulum") else CategoricalMLPPolicy
+    kind = policies.GaussianMLPPolicy if job["env"].startswith("Pendulum") else policies.CategoricalMLPPolicy
     policy = kind(env.spec, hidden_sizes=(8, 8))
-    return TRPO(env=env, policy=policy, baseline=LinearFeatureBaseline(env.spec)), env
+    if job.get("value_function"):
+        functions = importlib.import_module(f"garage.{PORT}.value_functions")
+        baseline = functions.MLPValueFunction(env.spec, hidden_sizes=(8, 8))
+    else:
+        baseline = LinearFeatureBaseline(env.spec)
+    return TRPO(env=env, policy=policy, baseline=baseline), env
+
+
+def new_trainer(*args):
+    """In its block, if it has one; the process ends before the block does."""
+    return TFTrainer(*args).__enter__() if PORT == "tf" else Trainer(*args)
 
 
 def train(job):
@@ -93,13 +106,13 @@ def train(job):
     kept = perturb_heap(job.get("perturb", 0))
     path = Path(job["directory"])
     if job.get("bare") and list(path.glob("snapshots/*.json")):
-        trainer = Trainer()
+        trainer = new_trainer()
         trainer.restore(path)
         with contextlib.suppress(NothingLeftError):
             trainer.resume(n_epochs=job["n_epochs"])
         return kept
     set_seed(job["seed"])
-    trainer = Trainer(ExperimentContext(str(path), snapshot_mode=job.get("mode", "last"), resumes=True))
+    trainer = new_trainer(ExperimentContext(str(path), snapshot_mode=job.get("mode", "last"), resumes=True))
     algo, env = experiment(job)
     trainer.setup(algo, env, n_lanes=job["n_lanes"], n_groups=job.get("n_groups"))
     with contextlib.suppress(NothingLeftError):

@@ -1,30 +1,37 @@
-"""The page that the project started from, as far as it needs no TensorFlow: its calls and its printed words."""
+"""The page that the project started from: its code blocks as they stand there, and the lines that it prints."""
 
+import importlib
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from experiment.parts import Fuse, digests, kept, messages, rows
+from experiment.parts import Fuse, digests, kept, rows
 from garage import wrap_experiment
-from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
 from garage.envs import GymEnv
-from garage.errors import NothingLeftError
-from garage.experiment import Trainer
+from garage.experiment import ExperimentContext, Trainer
 from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy
-from garage.process import set_process_seed
+from garage.tf.installation import import_tensorflow
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "tf"
 
 IMPORTS = """
 import garage
-from garage.experiment import Trainer
+from garage.experiment import Trainer, TFTrainer
 from garage.experiment.deterministic import set_seed
 """
 
 CONSTRUCTION = """
 trainer = Trainer()
+"""
+
+BLOCK = """
+with TFTrainer(snapshot_config=ctxt) as trainer:
+    ...
 """
 
 TRAINING = """
@@ -51,9 +58,30 @@ trainer.restore(resume_from_dir)
 trainer.resume(n_epochs=20)
 """
 
+SNAPSHOT_DIR = """
+snapshot_dir = 'mysnapshot/'  # specify the path
+"""
+
+FINE_TUNING = """
+
+@wrap_experiment
+def pre_trained_trpo_cartpole(ctxt=None,
+    snapshot_dir='data/local/experiment/trpo_gym_tf_cartpole',
+    seed=1):
+    set_seed(seed)
+    with TFTrainer(snapshot_config=ctxt) as trainer:
+        trainer.restore(snapshot_dir)
+        trainer.resume(n_epochs=30, batch_size=8000)
+
+"""
+
+CALL = """
+pre_trained_trpo_cartpole(snapshot_dir=snapshot_dir)
+"""
+
 STAGES = """\
 Setting seed to 1
-Restore from snapshot saved in data/local/experiment/trpo_cartpole
+Restore from snapshot saved in mysnapshot
 -- Train Args --     -- Value --
 n_epochs             10
 last_epoch           9
@@ -86,6 +114,30 @@ epoch #10 | Saved
 epoch #10 | Time S s
 epoch #10 | EpochTime S s
 """
+KEYS = """
+EnvExecTime
+Evaluation/AverageDiscountedReturn
+Evaluation/AverageReturn
+Evaluation/TerminationRate
+Evaluation/Iteration
+Evaluation/MaxReturn
+Evaluation/MinReturn
+Evaluation/NumEpisodes
+Evaluation/StdReturn
+Extras/EpisodeRewardMean
+LinearFeatureBaseline/ExplainedVariance
+PolicyExecTime
+ProcessExecTime
+TotalEnvSteps
+policy/Entropy
+policy/KL
+policy/KLBefore
+policy/LossAfter
+policy/LossBefore
+policy/Perplexity
+policy/dLoss
+"""
+"""The page's, all of them."""
 OURS = [
     "Writing to data/local/experiment/pre_trained_trpo_cartpole",
     "CartPole-v1: NumPy lanes, bit-equal to gymnasium's",
@@ -156,44 +208,38 @@ def test_training_as_on_the_page():
 
 
 def test_resuming_as_on_the_page():
-    trained(20, 4000, "undisturbed")
-    Fuse.blows_at = 7
+    """A run of 100 epochs that was stopped before its 20th, once for each half of the block."""
+    trained(100, 4000, "undisturbed")
+    Fuse.blows_at = 13
     with pytest.raises(EOFError):
-        trained(10, 4000, "run")
+        trained(100, 4000, "run")
     Fuse.blows_at = None
-    names = run(IMPORTS, {"resume_from_dir": "run"})
-    run(RESUMING, names)
-    assert names["trainer"].stats.last_itr == 20
-    assert digests("run") == digests("undisturbed")
-    with pytest.raises(NothingLeftError, match=r"20 epochs are finished and n_epochs=20"):
-        run(RESUMING, names)
+    _, at_once, modified = RESUMING.split("#")
+    for half, n_epochs in ((at_once, 100), (modified, 20)):
+        shutil.copytree("run", str(n_epochs))
+        names = run(IMPORTS, {"resume_from_dir": str(n_epochs)})
+        run(f"#{half}", names)
+        assert names["trainer"].stats.last_itr == n_epochs
+        assert digests(str(n_epochs)) == digests("undisturbed")[:n_epochs]
 
 
-def test_the_example_prints_what_the_page_prints(capsys):
-    @wrap_experiment(archive_launch_repo=False)
-    def trpo_cartpole(ctxt=None, seed=1):
-        set_seed(seed)
-        trainer = Trainer(ctxt)
-        env = GymEnv("CartPole-v1")
-        policy = CategoricalMLPPolicy(env_spec=env.spec, hidden_sizes=(32, 32))
-        baseline = LinearFeatureBaseline(env_spec=env.spec)
-        algo = TRPO(env=env, policy=policy, baseline=baseline, discount=0.99, max_kl_step=0.01)
-        trainer.setup(algo, env)
-        trainer.train(n_epochs=9, batch_size=300)
-        trainer.resume(n_epochs=10, batch_size=10000)
+def test_the_block_in_which_a_session_is_the_default_one():
+    names = run(IMPORTS, {"ctxt": ExperimentContext("run")})
+    run(BLOCK, names)
+    assert names["trainer"].snapshot_dir == Path("run")
+    block = BLOCK.replace("...", "inside = tf.compat.v1.get_default_session() is trainer.sess is not None")
+    assert run(block, names | {"tf": import_tensorflow()})["inside"]
 
-    @wrap_experiment(archive_launch_repo=False)
-    def pre_trained_trpo_cartpole(ctxt=None, snapshot_dir="data/local/experiment/trpo_gym_tf_cartpole", seed=1):
-        set_seed(seed)
-        trainer = Trainer(snapshot_config=ctxt)
-        trainer.restore(snapshot_dir)
-        trainer.resume(n_epochs=11, batch_size=8000)
 
-    trpo_cartpole()
-    set_process_seed(None)
-    capsys.readouterr()
-    snapshot_dir = "data/local/experiment/trpo_cartpole"
-    pre_trained_trpo_cartpole(snapshot_dir=snapshot_dir)
+def test_the_example_prints_what_the_page_prints(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    importlib.import_module("trpo_gym_tf_cartpole").trpo_gym_tf_cartpole(seed=1)
+    assert "TRPO took no step" not in capsys.readouterr().out
+    first = "data/local/experiment/trpo_gym_tf_cartpole"
+    shutil.copytree(first, "mysnapshot")
+    names = run(IMPORTS, {"wrap_experiment": wrap_experiment})
+    for block in (SNAPSHOT_DIR, FINE_TUNING, CALL):
+        run(block, names)
     printed = capsys.readouterr().out
     stages, _, table = printed.partition("-----")
     time = r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} \| "
@@ -203,8 +249,16 @@ def test_the_example_prints_what_the_page_prints(capsys):
     counted = r"(total_env_steps      |inputs: |iters: )\d+"
     assert [re.sub(counted, r"\1N", line) for line in lines] == STAGES.splitlines()
     (total,) = re.findall(r"total_env_steps      (\d+)", printed)
-    assert int(total) == rows(snapshot_dir)[9]["TotalEnvSteps"]
-    n_episodes = str(rows("data/local/experiment/pre_trained_trpo_cartpole")[10]["Evaluation/NumEpisodes"])
-    assert re.findall(r"inputs: (\d+)", printed) == [n_episodes, n_episodes]
-    assert dict(line.split() for line in table.splitlines()[1:-1])["Evaluation/NumEpisodes"] == n_episodes
-    assert messages(printed)[-1].startswith("---")
+    assert int(total) == rows(first)[9]["TotalEnvSteps"]
+    fine_tuned = rows("data/local/experiment/pre_trained_trpo_cartpole")
+    n_episodes = str(fine_tuned[10]["Evaluation/NumEpisodes"])
+    assert re.findall(r"inputs: (\d+)", stages) == [n_episodes, n_episodes]
+    shown = dict(line.split() for line in table.partition("\n")[2].partition("\n---")[0].splitlines())
+    assert sorted(shown) == list(shown) == sorted(KEYS.split())
+    assert shown["Evaluation/NumEpisodes"] == n_episodes
+    assert shown["Evaluation/Iteration"] == "10"
+    assert [row["epoch"] for row in fine_tuned] == list(range(30))
+    assert fine_tuned[:10] == rows(first)
+    returns = [row["Evaluation/AverageReturn"] for row in fine_tuned]
+    assert returns[10] > 0.5 * returns[9] > 2 * returns[0]
+    assert max(returns[10:]) > 450

@@ -25,6 +25,7 @@ from garage.core.types import State
 from garage.errors import RecipeError
 
 _PROTOCOL = 5
+_CALL = "_constructor_call"
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -202,7 +203,8 @@ def _children(path: str, node: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - 
     if isinstance(node, list | tuple):
         return [(f"{path}[{index}]", value) for index, value in enumerate(node)]
     if isinstance(node, Component):
-        return [(f"{path}.{name}", value) for name, value in vars(node).items()]
+        attributes = sorted(vars(node).items(), key=lambda attribute: attribute[0] == _CALL)  # by their own names first
+        return [(f"{path}.{name}", value) for name, value in attributes]
     return []
 
 
@@ -222,7 +224,7 @@ def _described(path: str, node: Any, env: Any) -> Iterator[tuple[str, str]]:  # 
 
 def _is_derived(node: Any, name: str) -> bool:  # noqa: ANN401 - see above
     """Whether an attribute follows from the others."""
-    return name == "_constructor_call" or isinstance(getattr(type(node), name, None), cached_property)
+    return name == _CALL or isinstance(getattr(type(node), name, None), cached_property)
 
 
 def _differences(algo: Any, env: Any, rebuilt_algo: Any, rebuilt_env: Any) -> list[str]:  # noqa: ANN401 - see above
