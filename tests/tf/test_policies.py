@@ -110,6 +110,15 @@ def test_nothing_depends_on_the_names_that_tensorflow_gives(kind):
     assert np.array_equal(*answers)
 
 
+def test_all_of_it_is_computed_by_the_processor(kind):
+    with GraphSession() as surroundings, tf.device("/GPU:0"):
+        policy = initialised(kind[0](kind[1], (4,)))
+        batch = batch_of([9], spec=kind[1])
+        assert policy.objective(batch).evaluate(policy.theta).kl == 0.0
+        products = [operation for operation in surroundings.sess.graph.get_operations() if operation.type == "MatMul"]
+        assert {product.device for product in products} == {"/device:CPU:0"}
+
+
 def test_the_worlds_spaces_must_fit():
     with GraphSession():
         with pytest.raises(MismatchError, match="use GaussianMLPPolicy"):
@@ -123,7 +132,10 @@ def test_a_flat_variable_holds_what_was_loaded_last_and_nobody_elses_memory(dtyp
     with GraphSession():
         variable = FlatVariable("critic", 64, np.dtype(dtype))
         read = variable.callable(variable.vector)
-        mine = np.arange(64, dtype=dtype)
+        room = np.empty(65 * 64, np.uint8)
+        # At such an address TensorFlow would use the array's own memory.
+        mine = room[-room.ctypes.data % 64 :][: 64 * np.dtype(dtype).itemsize].view(dtype)
+        mine[:] = np.arange(64)
         variable.load(mine)
         mine += 1
         assert np.array_equal(read(), np.arange(64))

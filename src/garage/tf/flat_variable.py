@@ -69,8 +69,16 @@ class FlatVariable:
 
     @contextmanager
     def building(self) -> Iterator[None]:
-        """While it lasts, operations are added to the graph, wherever in users' code that happens."""
-        with self.graph.as_default(), tf.control_dependencies(None), tf.compat.v1.name_scope("garage"):
+        """While it lasts, operations are added to the graph, wherever in users' code that happens.
+
+        They are the processor's: what is fed and fetched lies there, and then a machine with a GPU gives the same bits.
+        """
+        with (
+            self.graph.as_default(),
+            tf.control_dependencies(None),
+            tf.compat.v1.name_scope("garage"),
+            tf.device("/CPU:0"),
+        ):
             yield
 
     def load(self, values: Array) -> None:
