@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 import threadpoolctl
-
 import torch
+
 from core.samples import TWO_ACTIONS
 from experiment.parts import run_script
 from garage import process

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from gymnasium import spaces
-
 import torch
+from gymnasium import spaces
+from torch import nn
+
 from core.samples import ONE_FORCE, PLANE, THREE_ACTIONS, TWO_ACTIONS, TWO_FORCES, batch_of
 from garage.core import losses, trust_region
 from garage.core.streams import Streams
@@ -15,7 +16,6 @@ from garage.core.types import EnvSpec
 from garage.errors import MismatchError
 from garage.np import policies as numpy_policies
 from garage.torch import graphs, policies, sweeps
-from torch import nn
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 SQUARE = EnvSpec(PLANE, spaces.Box(-1, 1, (2, 2), np.float64))

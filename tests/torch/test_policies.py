@@ -9,9 +9,10 @@ import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium import spaces
-
 import torch
+from gymnasium import spaces
+from torch import nn
+
 from core.samples import ONE_FORCE, PLANE, THREE_ACTIONS, TWO_ACTIONS, TWO_FORCES, batch_of, draws
 from garage import load_policy, process
 from garage.algos import TRPO
@@ -25,7 +26,6 @@ from garage.experiment import ExperimentContext, Trainer
 from garage.experiment.deterministic import set_seed
 from garage.np import policies as numpy_policies
 from garage.torch.policies import CategoricalMLPPolicy, GaussianMLPPolicy, ModulePolicy
-from torch import nn
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 PIXELS = spaces.Box(0, 255, (1, 6, 6), np.uint8)
@@ -52,7 +52,7 @@ class Pixels(nn.Module):
 
     def forward(self, observations):
         x = torch.relu(self.norm(self.convolution(observations / self.scale)))
-        x = nn.functional.max_pool2d(x, 2).flatten(1)
+        x = nn.functional.avg_pool2d(x, 2).flatten(1)
         x = torch.relu(self.again(torch.relu(self.hidden(x))))
         return self.head(self.dropout(self.frozen(x)))
 
@@ -324,6 +324,11 @@ def test_worlds_that_do_not_fit_are_refused(spec, pattern):
 def test_bad_deviations_are_refused(options):
     with pytest.raises(ArgumentError, match="0 < min_std <= init_std"):
         ModulePolicy(TWO_FORCES, nn.Linear(4, 2), **options)
+
+
+def test_deviations_of_actions_that_have_none_are_refused():
+    with pytest.raises(ArgumentError, match=r"init_std=0.5 .* for Box actions; Discrete\(3\) has none"):
+        ModulePolicy(THREE_ACTIONS, nn.Linear(4, 3), init_std=0.5)
 
 
 @pytest.mark.parametrize("change", [-1, 1])

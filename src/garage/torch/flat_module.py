@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final, Self, final
 
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 import torch
+from torch import Tensor, nn
+
 from garage.core.types import Array
 from garage.errors import ArgumentError
-from torch import Tensor, nn
 
 _DTYPES: Final = (torch.float32, torch.float64)
 
@@ -111,9 +110,7 @@ class FlatModule:
 
     def outputs(self, observations: Tensor) -> Any:  # noqa: ANN401 - whatever the user's module returns
         """What the module says of observations ``[n, ...]``, which are converted to its dtype and not scaled."""
-        # The fused kernels of attention have no second derivative.
-        with sdpa_kernel(SDPBackend.MATH):
-            return self._module(observations.to(self.dtype))
+        return self._module(observations.to(self.dtype))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy that shares nothing."""

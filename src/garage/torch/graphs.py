@@ -8,9 +8,11 @@ no forward pass is repeated.
 import math
 
 import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 from garage.torch.flat_module import FlatModule
 from garage.torch.objective import in_blocks
-from torch import Tensor
 
 BLOCK_ROWS = 4096
 """At most; a constant of the format, as the next one: others give other last bits."""
@@ -93,7 +95,8 @@ class _Graph:
 
     def __init__(self, module: FlatModule, observations: Tensor) -> None:
         self._parameters = module.parameters
-        with torch.enable_grad():
+        # The fused kernels of attention have no second derivative.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             self.outputs: Tensor = module.outputs(observations).reshape(len(observations), -1)
         self._probe: Tensor | None = None
         self._by_parameters: tuple[Tensor, ...] = ()

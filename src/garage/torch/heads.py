@@ -98,15 +98,24 @@ class BoxHead:
         return acting.gaussian_act(means, stds, noise).reshape(outputs.shape)
 
 
+FIRST_STD = 1.0
+"""A Box's standard deviations before anything is learned, unless others are asked for."""
+LEAST_STD = 1e-6
+"""Standard deviations never count as smaller, likewise."""
+
+
 def head_of(spec: EnvSpec, init_std: float, min_std: float) -> Head:
     """The head for a world's actions.
 
     Raises:
         MismatchError: nothing here acts in such a space.
-        ArgumentError: the stds are out of range.
+        ArgumentError: the stds are out of range, or are asked for where there are none.
     """
     space = spec.action_space
     if isinstance(space, spaces.Discrete):
+        if (init_std, min_std) != (FIRST_STD, LEAST_STD):
+            msg = f"init_std={init_std} and min_std={min_std} are for Box actions; {space} has none. Leave them out."
+            raise ArgumentError(msg)
         return DiscreteHead(space)
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return BoxHead(space, init_std, min_std)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-from gymnasium import spaces
-
 import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
 from garage.core.mlp_actors import CategoricalMLPActor, GaussianMLPActor, MLPActor
 from garage.core.recipe import Component
 from garage.core.spaces import flatten_rows
@@ -21,10 +22,9 @@ from garage.torch.devices import device_checked
 from garage.torch.families import Categorical, DiagonalGaussian, Family
 from garage.torch.flat_module import FlatModule
 from garage.torch.graphs import ModuleGraphs
-from garage.torch.heads import head_of
+from garage.torch.heads import FIRST_STD, LEAST_STD, head_of
 from garage.torch.objective import FlatObjective
 from garage.torch.sweeps import MLPSweeps
-from torch import Tensor, nn
 
 _CHECKED_ROWS = 2
 
@@ -109,7 +109,7 @@ class ModulePolicy(Component):
 
     Raises:
         ArgumentError: the module has nothing to learn, parameters of several dtypes, or outputs that are not finite;
-            the device is not here; or stds are out of range.
+            the device is not here; or stds are out of range, or given for actions that have none.
         MismatchError: the module's outputs do not fit the actions, or it cannot be given such observations.
 
     Attributes:
@@ -127,8 +127,8 @@ class ModulePolicy(Component):
         module: nn.Module,
         *,
         device: str = "cpu",
-        init_std: float = 1.0,
-        min_std: float = 1e-6,
+        init_std: float = FIRST_STD,
+        min_std: float = LEAST_STD,
         name: str = "policy",
     ) -> None:
         self.spec, self.name = env_spec, name
