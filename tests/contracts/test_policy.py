@@ -6,8 +6,8 @@ import itertools
 import cloudpickle
 import numpy as np
 import pytest
-
 import torch
+
 from core.samples import ONE_FORCE, THREE_ACTIONS, TWO_ACTIONS, TWO_FORCES, batch_of
 from garage.core.mlp import MLPShape, forward
 from garage.core.state import differences, flatten

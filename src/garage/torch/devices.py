@@ -1,6 +1,7 @@
 """Where tensors live."""
 
 import torch
+
 from garage.errors import ArgumentError
 
 

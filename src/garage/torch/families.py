@@ -8,8 +8,9 @@ import math
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from garage.core.types import Array
 from torch import Tensor
+
+from garage.core.types import Array
 
 _LOG_2PI = math.log(2.0 * math.pi)
 

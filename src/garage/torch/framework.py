@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-
 import torch
+
 from garage.core.state import take
 from garage.core.types import Array, State
 

@@ -11,11 +11,12 @@ The batch goes through in blocks of rows, and sums over blocks are taken in orde
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+
 from garage.core.ports import Evaluation
 from garage.core.types import Array
 from garage.errors import MismatchError
 from garage.torch.families import Family
-from torch import Tensor
 
 
 class Network(Protocol):

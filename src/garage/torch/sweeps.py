@@ -4,9 +4,10 @@ Activations carry a column of ones, so one product serves weights and biases, wh
 """
 
 import torch
+from torch import Tensor
+
 from garage.core.mlp import MLPShape
 from garage.torch.objective import in_blocks
-from torch import Tensor
 
 BLOCK_ROWS = 4096
 """A constant of the format: another one gives other last bits."""
