@@ -1,15 +1,17 @@
-"""One epoch of the page's size, ours against sb3-contrib's TRPO, interleaved in one process.
+"""One epoch of the page's size: the ports of ours side by side, against sb3-contrib's TRPO, interleaved in one process.
 
 10,000 steps of CartPole-v1, a 4-32-32-2 tanh policy, one TRPO update, the baseline's fit and a snapshot: split
-into sampling, update and save, with policies whose episodes are about 20, 200 and 500 steps long. Both sides
+into sampling, update and save, with policies whose episodes are about 20, 200 and 500 steps long. All sides
 act with the same weights at the start of every epoch and use their own defaults otherwise; sb3-contrib runs at
-its best number of environments. One thread each. Ours is timed from the epoch's first line in the log to its
-last; sb3-contrib by the calls that its ``learn`` makes, without its logger. Prints medians with the range, and
-the ratio of the medians; writes the same as JSON to ``--out``.
+its best number of environments. One thread each. Each of ours is one training, whose epochs wait for their turn;
+an epoch is timed from its turn to the next epoch's beginning. sb3-contrib is timed by the calls that its ``learn``
+makes, without its logger. Prints medians with the range, and the ratios of the medians; writes the same as JSON to
+``--out``.
 """
 
 import argparse
 import contextlib
+import importlib
 import io
 import itertools
 import json
@@ -18,7 +20,9 @@ import os
 import platform
 import re
 import statistics
+import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -34,10 +38,13 @@ from stable_baselines3.common.env_util import make_vec_env
 from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
 from garage.core.mlp import MLPShape
+from garage.core.mlp_actors import CategoricalMLPActor
+from garage.core.ports import Collect
+from garage.core.streams import Streams
+from garage.core.types import Metrics
 from garage.envs import GymEnv
-from garage.experiment import ExperimentContext, Trainer
+from garage.experiment import ExperimentContext, TFTrainer, Trainer
 from garage.experiment.deterministic import set_seed
-from garage.np.policies import CategoricalMLPPolicy
 
 BATCH = 10_000
 SHAPE = MLPShape((4, 32, 32, 2))
@@ -45,54 +52,83 @@ TARGETS = (20, 200, 500)
 PARTS = ("sampling", "update", "save", "total")
 
 
+class Paced(TRPO):
+    """TRPO whose epochs wait for their turn."""
+
+    def epoch(self, collect: Collect, streams: Streams) -> Metrics:
+        """One epoch, when it is its turn."""
+        pace: Ours = threading.current_thread()  # type: ignore[assignment]
+        pace.wait_for_turn(self.policy)
+        return super().epoch(collect, streams)
+
+
 class Stopwatch(logging.Handler):
-    """When each line of an epoch was logged."""
+    """When each thread logged each line of its epoch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.times: dict[str, float] = {}
+        self.times: dict[tuple[int, str], float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note the time of the line."""
-        self.times[re.split(r" for iteration| \d", record.getMessage())[0]] = time.perf_counter()
-
-    def between(self, first: str, last: str) -> float:
-        """Seconds from one line to another."""
-        return self.times[last] - self.times[first]
+        line = re.split(r" for iteration| \d", record.getMessage())[0]
+        self.times[threading.get_ident(), line] = time.perf_counter()
 
 
-class Ours:
-    """A run of ours whose policy is put back to the same weights before every epoch."""
+class Ours(threading.Thread):
+    """A training in one of the ports, in a thread of its own; only one thread is awake at a time."""
 
-    def __init__(self, folder: str) -> None:
-        with quiet():
-            set_seed(1)
+    watch = Stopwatch()
+
+    def __init__(self, port: str, folder: str) -> None:
+        super().__init__(daemon=True)
+        self.port, self.folder = port, folder
+        self.theta: np.ndarray | None = None
+        self.mean_length = 0.0
+        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._begun = self._ended = 0.0
+        self.start()
+        self._done.acquire()
+
+    def run(self) -> None:
+        """Train, epoch by epoch as it is told to."""
+        context = ExperimentContext(self.folder)
+        policies = importlib.import_module(f"garage.{self.port}.policies")
+        with TFTrainer(context) if self.port == "tf" else contextlib.nullcontext(Trainer(context)) as trainer:
             env = GymEnv("CartPole-v1")
-            policy = CategoricalMLPPolicy(env.spec)
-            algo = TRPO(env=env, policy=policy, baseline=LinearFeatureBaseline(env.spec))
-            self.trainer = Trainer(ExperimentContext(folder))
-            self.trainer.setup(algo, env)
-        self.policy, self.n_epochs, self.mean_length = policy, 0, 0.0
-        self.watch = Stopwatch()
-        logging.getLogger("garage").addHandler(self.watch)
+            policy = policies.CategoricalMLPPolicy(env.spec)
+            trainer.setup(Paced(env=env, policy=policy, baseline=LinearFeatureBaseline(env.spec)), env)
+            self.trainer = trainer
+            trainer.train(n_epochs=1_000_000, batch_size=BATCH)
+
+    def wait_for_turn(self, policy: CategoricalMLPActor) -> None:
+        """Report the last epoch and wait until the next one may run."""
+        self._ended = time.perf_counter()
+        self.present = policy.theta
+        self._done.release()
+        self._go.acquire()
+        if self.theta is not None:
+            policy.theta = self.theta
+        self._begun = time.perf_counter()
 
     def epoch(self, theta: np.ndarray | None = None) -> dict[str, float]:
         """Seconds of one epoch by part."""
-        if theta is not None:
-            self.policy.theta = theta
-        self.n_epochs += 1
-        with quiet():
-            if self.n_epochs == 1:
-                self.mean_length = self.trainer.train(n_epochs=1, batch_size=BATCH)
-            else:
-                self.mean_length = self.trainer.resume(n_epochs=self.n_epochs)
-        watch = self.watch
+        self.theta = theta
+        self._go.release()
+        self._done.acquire()
+        diagnosed, saving, saved = (
+            self.watch.times[self.ident, line] for line in ("Logging diagnostics...", "Saving snapshot...", "Saved")
+        )
         return {
-            "sampling": watch.between("Obtaining samples", "Logging diagnostics..."),
-            "update": watch.between("Logging diagnostics...", "Saving snapshot..."),
-            "save": watch.between("Saving snapshot...", "Saved"),
-            "total": watch.between("Obtaining samples", "EpochTime"),
+            "sampling": diagnosed - self._begun,
+            "update": saving - diagnosed,
+            "save": saved - saving,
+            "total": self._ended - self._begun,
         }
+
+    def length(self) -> float:
+        """Mean length of the last epoch's episodes; in CartPole-v1, their mean return."""
+        return float(self.trainer._metrics["Evaluation/AverageReturn"])
 
 
 class Theirs:
@@ -143,15 +179,13 @@ def quiet() -> Iterator[None]:
 
 def thetas(scratch: str) -> dict[int, np.ndarray]:
     """Weights whose episodes are about as long as each target."""
-    ours, found = Ours(f"{scratch}/teacher"), {}
-    previous = ours.policy.theta
+    teacher, found = Ours("np", f"{scratch}/teacher"), {}
     while len(found) < len(TARGETS):
-        used = previous
-        ours.epoch()
+        used = teacher.present
+        teacher.epoch()
         for target in TARGETS:
-            if target not in found and ours.mean_length >= 0.95 * target:
+            if target not in found and teacher.length() >= 0.95 * target:
                 found[target] = used.copy()
-        previous = ours.policy.theta
     return found
 
 
@@ -172,33 +206,39 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--ports", nargs="+", default=["np", "torch", "tf"])
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     report = {"machine": platform.platform(), "cpu_count": os.cpu_count(), "batch": BATCH, "cases": {}}
-    with tempfile.TemporaryDirectory() as scratch:
+    logging.getLogger("garage").addHandler(Ours.watch)
+    printed = sys.stdout
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, quiet():
+        set_seed(1)
         starts = thetas(scratch)
-        ours = Ours(f"{scratch}/ours")
+        sides = {port: Ours(port, f"{scratch}/{port}") for port in arguments.ports}
         peers = {n: Theirs(n) for n in arguments.widths}
         best = min(peers, key=lambda n: min(peers[n].epoch(starts[200])["total"] for _ in range(2)))
-        print(f"sb3-contrib is fastest with {best} of {arguments.widths} environments")
+        print(f"sb3-contrib is fastest with {best} of {arguments.widths} environments", file=printed)
         for target in TARGETS:
-            samples = {"garage": [], "sb3-contrib": []}
-            ours.epoch(starts[target])  # the start rule now knows how long these episodes are
+            samples = {name: [] for name in (*sides, "sb3-contrib")}
+            for side in sides.values():
+                side.epoch(starts[target])  # the start rule now knows how long these episodes are
             for index in range(arguments.rounds):
-                samples["garage"].append(ours.epoch(starts[target]))
-                if index < max(3, arguments.rounds // 3):
+                for name, side in sides.items():
+                    samples[name].append(side.epoch(starts[target]))
+                if index % 3 == 0:
                     samples["sb3-contrib"].append(peers[best].epoch(starts[target]))
             case = {name: summary(values) for name, values in samples.items()}
             report["cases"][target] = case
-            print(f"\nmean length near {target} (measured {ours.mean_length:.0f}); milliseconds, median (min to max)")
-            for part in PARTS:
-                cells = []
-                for name in case:
-                    c = case[name][part]
-                    cells.append(f"{name} {c['median']:8.1f} ({c['min']:.1f} to {c['max']:.1f})")
-                ratio = case["sb3-contrib"][part]["median"] / case["garage"][part]["median"]
-                print(f"  {part:9} {'   '.join(cells)}   ratio {ratio:.1f}")
+            length = sides[arguments.ports[0]].length()
+            print(f"\nmean length near {target} (measured {length:.0f}); milliseconds", file=printed)
+            for name, parts in case.items():
+                cells = [f"{part} {c['median']:7.1f} ({c['min']:.1f} to {c['max']:.1f})" for part, c in parts.items()]
+                ratio = case["sb3-contrib"]["total"]["median"] / parts["total"]["median"]
+                of_first = parts["total"]["median"] / case[arguments.ports[0]]["total"]["median"]
+                ratios = f"{ratio:5.1f} times sb3-contrib, {of_first:.2f} of {arguments.ports[0]}'s time"
+                print(f"  {name:12} {'  '.join(cells)}  {ratios}", file=printed, flush=True)
     report["peer_width"] = best
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=2))

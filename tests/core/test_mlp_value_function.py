@@ -6,10 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import torch
 from core.samples import TWO_ACTIONS, batch_of
 from garage.core.state import differences
 from garage.core.streams import Streams

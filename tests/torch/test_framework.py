@@ -200,3 +200,11 @@ def test_pytorch_is_seeded_whenever_it_is_imported(tmp_path):
 
 def test_importing_and_constructing_change_no_seed_and_start_no_device(tmp_path):
     assert run_script(tmp_path / "unseeded.py", UNSEEDED).split() == ["True", "False"]
+
+
+def test_a_device_of_the_environment_overrules(monkeypatch):
+    monkeypatch.setenv("GARAGE_TORCH_DEVICE", "cpu")
+    assert device_checked("cuda:7").type == "cpu"
+    monkeypatch.setenv("GARAGE_TORCH_DEVICE", "tpu")
+    with pytest.raises(ArgumentError, match=r"Cannot use device 'tpu'.*GARAGE_TORCH_DEVICE=cpu"):
+        device_checked("cpu")

@@ -468,9 +468,9 @@ class Trainer:
     def _threads(self) -> Iterator[None]:
         n_threads = self._n_threads or 1
         with contextlib.ExitStack() as stack:
-            stack.enter_context(threadpoolctl.threadpool_limits(limits=n_threads))
-            for framework in process.frameworks():
+            for framework in process.frameworks():  # first, for they read how many threads there were
                 stack.enter_context(framework.computing(n_threads))
+            stack.enter_context(threadpoolctl.threadpool_limits(limits=n_threads))
             yield
 
     def _present_fingerprint(self) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Unpack
 
 import numpy as np
-
 import torch
+
 from garage.core.mlp import MLPShape
 from garage.core.mlp_value_function import MLPCritic, MLPCriticOptions
 from garage.core.types import Array, EnvSpec
