@@ -38,7 +38,7 @@ class Catch(gymnasium.Env):
 
 
 @wrap_experiment
-def custom_module(ctxt=None, seed=1, n_epochs=40, batch_size=2000):
+def custom_module(ctxt=None, seed=1, n_epochs=25, batch_size=2000):
     """Any module that maps observations to the logits of the actions will do; it keeps its first weights."""
     set_seed(seed)
     trainer = Trainer(ctxt)
