@@ -17,8 +17,6 @@ def import_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
     """
     # Read when TensorFlow is imported: its notes on the processor are no news to a user. Warnings stay.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    # Its kernels are chosen by the processor, and gain nothing for networks of this size.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # Read when the first device is made: otherwise the first session of a process sets the threads of all others.
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
     try:
