@@ -29,6 +29,7 @@ class TFTrainer(Trainer):
     Args:
         snapshot_config: see `Trainer`.
         sess: a session to use, with its graph; it stays open. By default a new graph and session.
+        on_save_error: see `Trainer`.
         n_threads: see `Trainer`; a given session has its own.
 
     Raises:
@@ -40,9 +41,10 @@ class TFTrainer(Trainer):
         snapshot_config: ExperimentContext | None = None,
         *,
         sess: Any = None,  # noqa: ANN401 - a tf.compat.v1.Session; TensorFlow is imported only where it is used
+        on_save_error: str = "raise",
         n_threads: int | None = None,
     ) -> None:
-        super().__init__(snapshot_config, n_threads=n_threads)
+        super().__init__(snapshot_config, on_save_error=on_save_error, n_threads=n_threads)
         self._session = graph_session(sess, n_threads=n_threads or 1)
         self._surroundings = self._session
 

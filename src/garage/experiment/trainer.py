@@ -30,6 +30,7 @@ from garage.experiment.surroundings import ProcessAlone
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
 from garage.recording.progress_table import ProgressTable
 from garage.sampler.local import LocalSampler
+from garage.storage.background import BackgroundWriter
 from garage.storage.lock import holder_of, in_use
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory, pretty
@@ -45,15 +46,25 @@ class Trainer:
     Args:
         snapshot_config: where to write and which snapshots to keep: the experiment function's ``ctxt``. Without
             one, ``data/local/experiment/<script name>``, made by ``train``.
+        on_save_error: ``"raise"`` ends training at the next epoch when the disk refuses a snapshot; ``"warn"`` goes on.
         n_threads: of BLAS and of each framework; more can be faster for large networks, and changes last bits. By
             default one, or after ``restore`` as many as the run was trained with.
     """
 
-    def __init__(self, snapshot_config: ExperimentContext | None = None, *, n_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        snapshot_config: ExperimentContext | None = None,
+        *,
+        on_save_error: str = "raise",
+        n_threads: int | None = None,
+    ) -> None:
+        if on_save_error not in {"raise", "warn"}:
+            msg = f"on_save_error must be 'raise' or 'warn', got {on_save_error!r}."
+            raise ArgumentError(msg)
         if n_threads is not None and (isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1):
             msg = f"n_threads must be an integer of at least 1, got {n_threads!r}."
             raise ArgumentError(msg)
-        self._config, self._n_threads = snapshot_config, n_threads
+        self._config, self._on_save_error, self._n_threads = snapshot_config, on_save_error, n_threads
         self._run: Run | None = None
         self._args: TrainArgs | None = None
         self._stats = Stats()
@@ -362,12 +373,12 @@ class Trainer:
             clock = time.perf_counter() - self._stats.elapsed_seconds
             self._interrupted = True
             try:
-                with Interrupts() as interrupts:
+                with BackgroundWriter(writer, on_error=self._on_save_error) as saver, Interrupts() as interrupts:
                     for epoch in range(args.start_epoch, args.n_epochs):
-                        self._epoch(args, epoch, writer, table, clock)
+                        self._epoch(args, epoch, saver, table, clock)
                         interrupts.epoch_ended()
                         if interrupts.requested:
-                            self._stop(epoch, writer)
+                            self._stop(epoch, saver)
             except BaseException as error:
                 with contextlib.suppress(StorageError):  # a full disk takes no event either; the error itself goes on
                     writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
@@ -376,13 +387,14 @@ class Trainer:
             writer.add_event("finished", epoch=args.n_epochs - 1)
         return float((self._metrics or {})["Evaluation/AverageReturn"])
 
-    def _stop(self, epoch: int, writer: RunWriter) -> NoReturn:
+    def _stop(self, epoch: int, saver: BackgroundWriter) -> NoReturn:
         """End training after an epoch, as Ctrl-C asked for."""
         self._interrupted = False
-        if writer.retention.mode != "none" and not writer.retention.saves(epoch):
-            writer.commit(self._capture(epoch), requested=True)
-        saved = "which is not saved: snapshot_mode is 'none'" if writer.retention.mode == "none" else "which is saved"
-        logger.info("Interrupted after epoch %d, %s. To go on: garage resume %s", epoch, saved, writer.directory.path)
+        if saver.retention.mode != "none" and not saver.retention.saves(epoch):
+            saver.submit(self._capture(epoch), requested=True)
+        saver.drain()
+        saved = "which is not saved: snapshot_mode is 'none'" if saver.retention.mode == "none" else "which is saved"
+        logger.info("Interrupted after epoch %d, %s. To go on: garage resume %s", epoch, saved, self.snapshot_dir)
         raise KeyboardInterrupt
 
     def _tidy(self) -> None:
@@ -393,7 +405,7 @@ class Trainer:
             with self._writing() as writer:
                 ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
 
-    def _epoch(self, args: TrainArgs, epoch: int, writer: RunWriter, table: ProgressTable, clock: float) -> None:
+    def _epoch(self, args: TrainArgs, epoch: int, saver: BackgroundWriter, table: ProgressTable, clock: float) -> None:
         begun = time.perf_counter()
         run = self._need_run("train")
         streams = Streams(run.seed)
@@ -406,17 +418,21 @@ class Trainer:
             batch = run.collector.last_batch if args.store_episodes else None
             elapsed = time.perf_counter() - clock
             self._stats = Stats(epoch, run.collector.total_env_steps, elapsed, lambda: batch)
-            saves = writer.retention.saves(epoch)
+            saves = saver.retention.saves(epoch)
             if saves:
                 logger.info("Saving snapshot...")
-            digest = writer.commit(self._capture(epoch))
+            before = time.perf_counter()
+            capture = self._capture(epoch)
+            saver.submit(capture, stall_seconds=time.perf_counter() - before)
+            if epoch == args.n_epochs - 1:
+                saver.drain()
             if saves:
                 logger.info("Saved")
             now = time.perf_counter()
             logger.info("Time %.2f s", now - clock)
             logger.info("EpochTime %.2f s", now - begun)
         show_plain(table_of(self._metrics))
-        table.record(epoch, row_json(epoch, digest, self._metrics))
+        table.record(epoch, row_json(epoch, "", self._metrics))
 
     def _capture(self, epoch: int) -> Capture:
         run = self._need_run("save")

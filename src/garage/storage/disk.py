@@ -5,15 +5,24 @@ A file that is not finished has a name that no reader looks for: it begins with 
 """
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from garage.errors import WriteError
 
 UNFINISHED = ".unfinished-"
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without hard links answer."""
+
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What systems answer where a file cannot have another name: another device, another owner, too many names."""
+_COPY_BYTES = 1 << 20
 
 
 class Disk:
@@ -39,6 +48,42 @@ class Disk:
                 unfinished.unlink()
             raise WriteError(refused(path, error)) from error
 
+    def create_whole(self, path: Path, data: bytes) -> bool:
+        """Make ``path`` hold ``data``, synced, and return True; or return False, if it is there already.
+
+        Where hard links are impossible, others may for a moment see a file that does not hold all of it yet.
+
+        Raises:
+            WriteError: the operating system refused. If all it refused is to sync the folder, ``path`` holds ``data``.
+        """
+        unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex(8)}")
+        try:
+            with unfinished.open("xb") as file:
+                self.write(file, data)
+                self.sync(file)
+            try:
+                if not self.link(unfinished, path):
+                    self._create_in_place(path, data)
+            except (FileExistsError, FileNotFoundError):  # not found: a writer cleaned up here, so there is one
+                return False
+            finally:
+                self.unlink(unfinished)
+            self.sync_folder(path.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what cannot be removed now, the next writer removes
+                unfinished.unlink(missing_ok=True)
+            raise WriteError(refused(path, error)) from error
+        return True
+
+    def _create_in_place(self, path: Path, data: bytes) -> None:
+        with path.open("xb") as file:
+            try:
+                self.write(file, data)
+                self.sync(file)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+
     def append(self, path: Path, data: bytes, *, sync: bool) -> None:
         """Add ``data`` to the end of ``path``; after a failure the file has its old length again.
 
@@ -55,6 +100,18 @@ class Disk:
                 except BaseException:
                     file.truncate(size)
                     raise
+        except OSError as error:
+            raise WriteError(refused(path, error)) from error
+
+    def sync_content(self, path: Path) -> None:
+        """Wait until the device has all that was written to ``path``.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            with path.open("rb+", buffering=0) as file:
+                self.sync(file)
         except OSError as error:
             raise WriteError(refused(path, error)) from error
 
@@ -110,6 +167,49 @@ class Disk:
         except OSError as error:
             raise WriteError(refused(path, error)) from error
 
+    def share(self, path: Path, target: Path) -> bool:
+        """Let ``target`` be another name of the file ``path``, which nobody modifies, or else a copy of it.
+
+        A new name is not synced: `settle` its folder. A target that is there already stays.
+
+        Returns:
+            Whether it is a name of the same file.
+
+        Raises:
+            FileNotFoundError: ``path`` is not there.
+            WriteError: the operating system refused.
+        """
+        self.make_folder(target.parent)
+        with path.open("rb") as file:
+            try:
+                self.link(path, target)
+            except FileExistsError:
+                return target.samefile(path)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise WriteError(refused(target, error)) from error
+            else:
+                return True
+            self.write_whole(target, iter(partial(file.read, _COPY_BYTES), b""))
+        return False
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder and all that is in it; one that is not there is as good.
+
+        Raises:
+            WriteError: the operating system refused.
+        """
+        try:
+            for folder, folders, files in os.walk(path, topdown=False):
+                for name in files:
+                    self.unlink(Path(folder, name))
+                for name in folders:
+                    self.remove_empty(Path(folder, name))
+            if path.is_dir():
+                self.remove_empty(path)
+        except OSError as error:
+            raise WriteError(refused(path, error)) from error
+
     def write(self, file: IO[bytes], data: bytes | memoryview) -> None:
         """Write all of ``data``."""
         rest = memoryview(data)
@@ -133,6 +233,20 @@ class Disk:
         """Replace ``target`` by ``path`` at once."""
         path.replace(target)
 
+    def link(self, path: Path, target: Path) -> bool:
+        """Give ``path`` a second name that must not be there yet; False where there are no hard links."""
+        try:
+            os.link(path, target)
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                return False
+            raise
+        return True
+
+    def touch(self, file: IO[bytes]) -> None:
+        """Let an open file be changed now, by the file server's clock."""
+        os.utime(file.fileno())
+
     def cut(self, file: IO[bytes], size: int) -> None:
         """Cut an open file."""
         file.truncate(size)
@@ -151,6 +265,14 @@ class Disk:
     def unlink(self, path: Path) -> None:
         """Remove a name."""
         path.unlink(missing_ok=True)
+
+    def link(self, path: Path, target: Path) -> None:
+        """Give a file another name."""
+        target.hardlink_to(path)
+
+    def remove_empty(self, path: Path) -> None:
+        """Remove a folder that holds nothing."""
+        path.rmdir()
 
 
 def refused(path: Path, error: OSError) -> str:

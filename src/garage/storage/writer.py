@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,15 +18,14 @@ from garage.errors import DamagedError, InUseError, NoSnapshotError, StorageErro
 from garage.storage import manifest as manifests
 from garage.storage import packs
 from garage.storage.disk import UNFINISHED, Disk
+from garage.storage.linking import remove_unfinished_forks
 from garage.storage.lock import WriterLock
 from garage.storage.manifest import Chunk, Leaf, Log, Manifest, Parent
+from garage.storage.metrics_log import MetricsLog
 from garage.storage.packs import LeafBytes
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory, RunInfo, content, now, whole_lines
-from garage.storage.store import EPISODES, SnapshotStore, row_json
-
-UNDIGESTED = ("process/", f"{EPISODES}/")
-"""Leaves below these are not part of the digest."""
+from garage.storage.store import EPISODES, UNDIGESTED, SnapshotStore, row_json
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,25 @@ class Capture:
     fingerprint: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an epoch once its row has been appended.
+
+    Attributes:
+        digest: of its state.
+        leaves: of its state, as bytes.
+        log: of metrics.jsonl up to its row.
+    """
+
+    digest: str
+    leaves: tuple[LeafBytes, ...]
+    log: Log
+
+
 class RunWriter:
     """The one writer of a run's directory, from construction to `close`.
+
+    `enter` and `snapshot` may run in two threads, each of them in one at a time.
 
     Construction cleans up after a writer that died: manifests past ``last_epoch``, which are damaged or abandoned,
     are set aside, rows past it cut, unfinished files and packs that no manifest names removed. What was found
@@ -89,6 +106,7 @@ class RunWriter:
     ) -> None:
         self.directory, self.info, self.retention = RunDirectory(path), info, retention
         self._disk = disk or Disk()
+        self._events = threading.Lock()
         self._lock = WriterLock(self.directory.lock_path, self._disk)
         try:
             self._packs_aside: set[str] = set()
@@ -109,34 +127,67 @@ class RunWriter:
             InUseError: another process has taken over.
             WriteError: the disk refused; what was committed before is intact.
         """
-        begun = time.perf_counter()
+        entry = self.enter(capture)
+        if requested or self.retention.saves(capture.epoch):
+            self.snapshot(capture, entry, requested=requested)
+        return entry.digest
+
+    def enter(self, capture: Capture) -> Entry:
+        """Compute an epoch's digest and append its row, unless it is there: a user's own ``save`` may come after it.
+
+        Raises:
+            InUseError: another process has taken over.
+            WriteError: the disk refused; what was committed before is intact.
+        """
         self._lock.check()
         codes = [(path, state_trees.encode(path, leaf)) for path, leaf in state_trees.flatten(capture.state).items()]
-        leaves = [LeafBytes(path, code.dtype, code.shape, code.data) for path, code in codes]
+        leaves = tuple(LeafBytes(path, code.dtype, code.shape, code.data) for path, code in codes)
         digest = state_trees.digest(
             (leaf.path, leaf.dtype, leaf.shape, leaf.hash) for leaf in leaves if not leaf.path.startswith(UNDIGESTED)
         )
-        if not (requested or self.retention.saves(capture.epoch)):
-            self._append_row(capture, digest, sync=False)
-            return digest
+        if capture.metrics is not None:
+            self._log.append(row_json(capture.epoch, digest, capture.metrics))
+        return Entry(digest, leaves, self._log.state)
+
+    def snapshot(self, capture: Capture, entry: Entry, *, requested: bool, stall_seconds: float = 0.0) -> None:
+        """Write the snapshot of an epoch whose row has been entered.
+
+        Args:
+            capture: the epoch.
+            entry: what `enter` returned for it.
+            requested: whether a user's own ``save`` asked for it.
+            stall_seconds: what training had to wait for it, for the record.
+
+        Raises:
+            InUseError: another process has taken over.
+            WriteError: the disk refused; what was committed before is intact.
+        """
+        begun = time.perf_counter()
+        self._lock.check()
         opaque = [LeafBytes(path, "opaque", (), data) for path, data in capture.opaque.items()]
         # Stored episodes share no chunk with the state, which damage to them must not touch.
-        kept_apart = [leaf for leaf in leaves if leaf.path.startswith(f"{EPISODES}/")]
-        needed = [leaf for leaf in leaves if leaf not in kept_apart]
+        kept_apart = [leaf for leaf in entry.leaves if leaf.path.startswith(f"{EPISODES}/")]
+        needed = [leaf for leaf in entry.leaves if leaf not in kept_apart]
         chunks, cut = packs.cut([*needed, *opaque])
         chunks, episodes = packs.cut(kept_apart, chunks)
         placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
-        self._append_row(capture, digest, sync=True)
+        self._log.sync()
         leaf_entries, opaque_entries = [*cut[: len(needed)], *episodes], cut[len(needed) :]
-        self._write_manifest(capture, digest, leaf_entries, opaque_entries, placed, requested=requested)
-        seconds = round(time.perf_counter() - begun, 6)
-        self.add_event("snapshot", epoch=capture.epoch, requested=requested, write_seconds=seconds, bytes=n_written)
+        self._write_manifest(capture, entry, leaf_entries, opaque_entries, placed, requested=requested)
+        self.add_event(
+            "snapshot",
+            epoch=capture.epoch,
+            requested=requested,
+            stall_seconds=round(stall_seconds, 6),
+            write_seconds=round(time.perf_counter() - begun, 6),
+            bytes=n_written,
+        )
         self._retain()
-        return digest
 
     def add_event(self, event: str, **details: object) -> None:
         """Append one event to events.jsonl."""
-        self.directory.add_event(event, details, self._disk)
+        with self._events:
+            self.directory.add_event(event, details, self._disk)
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write a whole file of the run."""
@@ -167,7 +218,7 @@ class RunWriter:
 
     def _is_as_left(self) -> bool:
         path = self.directory.metrics_path
-        if (path.stat().st_size if path.is_file() else 0) != self._log_size:
+        if (path.stat().st_size if path.is_file() else 0) != self._log.state.bytes:
             return False
         try:
             found = {epoch: self._read_manifest(epoch).checksum for epoch in self.directory.manifest_epochs()}
@@ -183,7 +234,7 @@ class RunWriter:
             self.directory.info()  # of another format version? then hands off
         self._manifests, aside = self._found(last_epoch)
         newest = None if last_epoch is None else self._manifests[last_epoch]
-        _cut_torn_line(self.directory.events_path, self._disk)
+        self.directory.cut_torn_event(self._disk)
         self.directory.write_info(self.info, self._disk)
         if recipe is not None and self._recipe is not None:
             self._write_recipe(recipe, self._recipe)
@@ -234,14 +285,14 @@ class RunWriter:
             self._disk.write_whole(path, [readable])
             if readable != rows:
                 self.add_event("damaged_metrics", bytes=len(rows), kept=len(readable))
-            self._start_hash(readable)
+            self._log = MetricsLog(path, readable, self._disk)
             return
         data = content(path)
         belongs = data[: newest.log.bytes]
         if blake3(belongs).hexdigest() == newest.log.hash:
             if len(data) > len(belongs):
                 self._disk.truncate(path, len(belongs))
-            self._start_hash(belongs)
+            self._log = MetricsLog(path, belongs, self._disk)
             return
         # The log is damaged, the snapshot is not: keep the damaged one aside and go on with the rows that can be read.
         if data:
@@ -253,31 +304,12 @@ class RunWriter:
             f"{path} was not as written: its rows up to epoch {newest.epoch} are kept as far as they can be read, but "
             "may be wrong. The file as it was found lies beside it, as metrics-damaged-….jsonl"
         )
-        self._start_hash(readable)
-
-    def _start_hash(self, data: bytes) -> None:
-        self._log_hash = blake3(data)
-        self._log_size, self._log_rows = len(data), data.count(b"\n")
-        last = [line for line in data.split(b"\n") if line][-1:]
-        self._last_row_epoch = msgspec.json.decode(last[0])["epoch"] if last else -1
-
-    def _append_row(self, capture: Capture, digest: str, *, sync: bool) -> None:
-        """Append the epoch's row, unless it is there: a user's own ``save`` may come after the epoch's."""
-        line = b""
-        if capture.metrics is not None and capture.epoch > self._last_row_epoch:
-            line = msgspec.json.encode(row_json(capture.epoch, digest, capture.metrics)) + b"\n"
-        self._disk.append(self.directory.metrics_path, line, sync=sync)
-        if not line:
-            return
-        self._log_hash.update(line)
-        self._log_size += len(line)
-        self._log_rows += 1
-        self._last_row_epoch = capture.epoch
+        self._log = MetricsLog(path, readable, self._disk)
 
     def _write_manifest(  # noqa: PLR0913 - what a manifest is made of
         self,
         capture: Capture,
-        digest: str,
+        entry: Entry,
         leaves: list[Leaf],
         opaque: list[Leaf],
         chunks: list[Chunk],
@@ -291,7 +323,7 @@ class RunWriter:
             parent=self.info.parent,
             epoch=capture.epoch,
             requested=requested or (replaced is not None and replaced.requested),
-            digest=digest,
+            digest=entry.digest,
             written_at=now(),
             train_args=capture.train_args,
             stats=capture.stats,
@@ -299,7 +331,7 @@ class RunWriter:
             fingerprint=capture.fingerprint,
             recipe=self._recipe,
             recipe_problem=self._recipe_problem,
-            log=Log(self._log_size, self._log_rows, self._log_hash.hexdigest()),
+            log=entry.log,
             leaves=tuple(leaves),
             opaque=tuple(opaque),
             chunks=tuple(chunks),
@@ -346,6 +378,7 @@ class RunWriter:
             self._disk.remove(existing[pack])
         for path in self.directory.path.rglob(f"{UNFINISHED}[0-9]*"):
             self._disk.remove(path)
+        self.problems += remove_unfinished_forks(self.directory.path.absolute().parent, self._disk)
 
 
 def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> list[int]:
@@ -368,7 +401,7 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
             aside = directory.metrics_path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl")
             disk.write_whole(aside, [directory.metrics_path.read_bytes()])
         abandoned = {str(key): checksum for key, checksum in later.items()}
-        _cut_torn_line(directory.events_path, disk)
+        directory.cut_torn_event(disk)
         directory.add_event("rewind", {"to": epoch, "abandoned": abandoned}, disk, sync=True)
         return sorted(later)
 
@@ -381,13 +414,6 @@ def rows_up_to(directory: RunDirectory, log: Log) -> bytes:
 def parent_of(manifest: Manifest, path: Path) -> Parent:
     """How a run names the snapshot that it goes on from."""
     return Parent(manifest.run, manifest.epoch, manifest.digest, str(path.absolute()))
-
-
-def _cut_torn_line(path: Path, disk: Disk) -> None:
-    """Remove what a writer that died in the middle of a line left at the end; the next line must not continue it."""
-    data = content(path)
-    if not data.endswith(b"\n") and data:
-        disk.truncate(path, data.rfind(b"\n") + 1)
 
 
 def _checked_chunks(manifest: Manifest) -> dict[str, Chunk]:
