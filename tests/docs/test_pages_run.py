@@ -5,9 +5,13 @@ import subprocess
 
 import pytest
 
-from docs.pages import ROOT, blocks
+from docs.pages import ROOT, blocks, markdown_files
 
-PAGES = ("README.md", "docs/quickstart.md", "docs/saving-and-resuming.md")
+PAGES = [str(page.relative_to(ROOT)) for page in markdown_files() if blocks(page)]
+
+
+def test_there_are_pages_to_run():
+    assert {"README.md", "docs/frameworks.md", "docs/quickstart.md", "docs/saving-and-resuming.md"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)
