@@ -17,11 +17,8 @@ from garage.errors import WriteError
 
 UNFINISHED = ".unfinished-"
 
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""What file systems without hard links answer."""
-
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""What systems answer where a file cannot have another name: another device, another owner, too many names."""
+"""What systems answer where a file cannot have another name: no hard links, another device, too many names."""
 _COPY_BYTES = 1 << 20
 
 
@@ -62,8 +59,7 @@ class Disk:
                 self.write(file, data)
                 self.sync(file)
             try:
-                if not self.link(unfinished, path):
-                    self._create_in_place(path, data)
+                self._link_or_create(unfinished, path, data)
             except (FileExistsError, FileNotFoundError):  # not found: a writer cleaned up here, so there is one
                 return False
             finally:
@@ -75,7 +71,14 @@ class Disk:
             raise WriteError(refused(path, error)) from error
         return True
 
-    def _create_in_place(self, path: Path, data: bytes) -> None:
+    def _link_or_create(self, unfinished: Path, path: Path, data: bytes) -> None:
+        try:
+            self.link(unfinished, path)
+        except OSError as error:
+            if not has_no_links(error):
+                raise
+        else:
+            return
         with path.open("xb") as file:
             try:
                 self.write(file, data)
@@ -182,14 +185,12 @@ class Disk:
         self.make_folder(target.parent)
         with path.open("rb") as file:
             try:
-                self.link(path, target)
+                if self.link(path, target):
+                    return True
             except FileExistsError:
                 return target.samefile(path)
             except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise WriteError(refused(target, error)) from error
-            else:
-                return True
+                raise WriteError(refused(target, error)) from error
             self.write_whole(target, iter(partial(file.read, _COPY_BYTES), b""))
         return False
 
@@ -233,16 +234,6 @@ class Disk:
         """Replace ``target`` by ``path`` at once."""
         path.replace(target)
 
-    def link(self, path: Path, target: Path) -> bool:
-        """Give ``path`` a second name that must not be there yet; False where there are no hard links."""
-        try:
-            os.link(path, target)
-        except OSError as error:
-            if error.errno in _NO_LINKS:
-                return False
-            raise
-        return True
-
     def touch(self, file: IO[bytes]) -> None:
         """Let an open file be changed now, by the file server's clock."""
         os.utime(file.fileno())
@@ -266,13 +257,14 @@ class Disk:
         """Remove a name."""
         path.unlink(missing_ok=True)
 
-    def link(self, path: Path, target: Path) -> None:
-        """Give a file another name."""
-        target.hardlink_to(path)
-
     def remove_empty(self, path: Path) -> None:
         """Remove a folder that holds nothing."""
         path.rmdir()
+
+
+def has_no_links(error: OSError) -> bool:
+    """Whether a file system said that it has no hard links."""
+    return error.errno in _NO_LINKS
 
 
 def refused(path: Path, error: OSError) -> str:

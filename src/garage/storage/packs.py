@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import zstandard
 from blake3 import blake3
@@ -92,25 +93,57 @@ def store(
     placed: dict[str, Chunk] = {}
     n_written = 0
     for batch in _packfuls(fresh):
-        parts: list[bytes | memoryview] = [MAGIC.ljust(_ALIGNMENT, b"\0")]
-        offset = _ALIGNMENT
         entries = []
         for name, chunk in batch:
             stored, codec = _compressed(chunk)
-            entries.append((name, offset, len(stored), memoryview(chunk).nbytes, codec))
-            padding = -len(stored) % _ALIGNMENT
-            parts += [stored, b"\0" * padding]
-            offset += len(stored) + padding
-        hasher = blake3()
-        for part in parts:
-            hasher.update(part)
-        pack = hasher.hexdigest()
-        disk.write_whole(directory.pack_path(pack), parts)
-        n_written += offset
-        placed |= {
-            name: Chunk(name, pack, start, stored_size, raw, codec) for name, start, stored_size, raw, codec in entries
-        }
+            entries.append(StoredChunk(name, memoryview(chunk).nbytes, codec, stored))
+        written = write_pack(directory, disk, entries)
+        n_written += pack_bytes(chunk.stored for chunk in written)
+        placed |= {chunk.hash: chunk for chunk in written}
     return [placed.get(name) or known[name] for name in names], n_written
+
+
+class StoredChunk(NamedTuple):
+    """A chunk as it lies in a pack."""
+
+    hash: str
+    raw: int
+    codec: str
+    data: bytes | memoryview
+
+
+def write_pack(directory: RunDirectory, disk: Disk, chunks: Sequence[StoredChunk]) -> list[Chunk]:
+    """Write one pack, and return where each chunk lies in it."""
+    parts: list[bytes | memoryview] = [MAGIC.ljust(_ALIGNMENT, b"\0")]
+    offsets, offset = [], _ALIGNMENT
+    for chunk in chunks:
+        offsets.append(offset)
+        padding = -len(chunk.data) % _ALIGNMENT
+        parts += [chunk.data, b"\0" * padding]
+        offset += len(chunk.data) + padding
+    hasher = blake3()
+    for part in parts:
+        hasher.update(part)
+    pack = hasher.hexdigest()
+    disk.write_whole(directory.pack_path(pack), parts)
+    return [
+        Chunk(chunk.hash, pack, start, len(chunk.data), chunk.raw, chunk.codec)
+        for chunk, start in zip(chunks, offsets, strict=True)
+    ]
+
+
+def pack_bytes(stored: Iterable[int]) -> int:
+    """How long a pack of chunks of those stored sizes is."""
+    return _ALIGNMENT + sum(size + -size % _ALIGNMENT for size in stored)
+
+
+def read_stored(directory: RunDirectory, chunk: Chunk) -> StoredChunk:
+    """A chunk as it lies in its pack, checked against its hash.
+
+    Raises:
+        DamagedError: it is missing or is not what was written.
+    """
+    return StoredChunk(chunk.hash, chunk.raw, chunk.codec, _read(directory, chunk)[0])
 
 
 class ChunkReader:
@@ -150,23 +183,10 @@ class ChunkReader:
         return self._last[1]
 
     def _read(self, chunk: Chunk, leaf: Leaf) -> bytes:
-        path = self._directory.pack_path(chunk.pack)
-        sizes_fit = 0 <= chunk.raw <= CHUNK_BYTES and 0 <= chunk.stored <= 2 * CHUNK_BYTES
-        if not sizes_fit or chunk.offset < 0 or chunk.offset.bit_length() > _OFFSET_BITS:
-            raise DamagedError(_damaged(leaf, f"the chunk {chunk.hash[:12]} has impossible sizes"))
         try:
-            with path.open("rb") as file:
-                file.seek(chunk.offset)
-                data = file.read(chunk.stored)
-            if chunk.codec == "zstd":
-                data = _decompressed(data, chunk.raw)
-        except OSError as error:
-            raise DamagedError(_damaged(leaf, f"cannot read the pack {path}: {error.strerror}")) from error
-        except zstandard.ZstdError as error:
-            raise DamagedError(_damaged(leaf, f"the chunk {chunk.hash[:12]} of {path} is not as written")) from error
-        if blake3(data).hexdigest() != chunk.hash:
-            raise DamagedError(_damaged(leaf, f"the chunk {chunk.hash[:12]} of {path} is not as written"))
-        return data
+            return _read(self._directory, chunk)[1]
+        except DamagedError as error:
+            raise DamagedError(_damaged(leaf, str(error))) from error
 
 
 def pack_names(directory: RunDirectory) -> dict[str, Path]:
@@ -176,6 +196,29 @@ def pack_names(directory: RunDirectory) -> dict[str, Path]:
         for path in directory.packs_path.glob("[0-9a-f][0-9a-f]/*")
         if not path.name.startswith(".")
     }
+
+
+def _read(directory: RunDirectory, chunk: Chunk) -> tuple[bytes, bytes]:
+    """A chunk's bytes as they are stored, and uncompressed."""
+    path = directory.pack_path(chunk.pack)
+    sizes_fit = 0 <= chunk.raw <= CHUNK_BYTES and 0 <= chunk.stored <= 2 * CHUNK_BYTES
+    if not sizes_fit or chunk.offset < 0 or chunk.offset.bit_length() > _OFFSET_BITS:
+        msg = f"the chunk {chunk.hash[:12]} has impossible sizes"
+        raise DamagedError(msg)
+    not_as_written = f"the chunk {chunk.hash[:12]} of {path} is not as written"
+    try:
+        with path.open("rb") as file:
+            file.seek(chunk.offset)
+            stored = file.read(chunk.stored)
+        data = _decompressed(stored, chunk.raw) if chunk.codec == "zstd" else stored
+    except OSError as error:
+        msg = f"cannot read the pack {path}: {error.strerror}"
+        raise DamagedError(msg) from error
+    except zstandard.ZstdError as error:
+        raise DamagedError(not_as_written) from error
+    if blake3(data).hexdigest() != chunk.hash:
+        raise DamagedError(not_as_written)
+    return stored, data
 
 
 def _packfuls(chunks: Mapping[str, bytes | memoryview]) -> Iterable[list[tuple[str, bytes | memoryview]]]:

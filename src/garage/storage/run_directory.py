@@ -141,6 +141,12 @@ class RunDirectory:
         line = msgspec.json.encode({"event": event, "at": now(), **details}) + b"\n"
         disk.append(self.events_path, line, sync=sync)
 
+    def cut_torn_event(self, disk: Disk) -> None:
+        """Remove what a writer that died in the middle of an event left; the next event must not continue it."""
+        data = content(self.events_path)
+        if not data.endswith(b"\n") and data:
+            disk.truncate(self.events_path, data.rfind(b"\n") + 1)
+
     def events(self) -> Iterator[dict[str, Any]]:
         """All events that can be read; `SnapshotStore.verify` names those that cannot.
 

@@ -20,6 +20,8 @@ from garage.storage.run_directory import RunDirectory, content, whole_lines
 
 EPISODES = "episodes"
 """Stored episodes lie below this path of the state tree; they are read only when asked for."""
+UNDIGESTED = ("process/", f"{EPISODES}/")
+"""Leaves below these are not part of the digest."""
 
 
 @dataclass(frozen=True)
