@@ -185,12 +185,14 @@ class Disk:
         self.make_folder(target.parent)
         with path.open("rb") as file:
             try:
-                if self.link(path, target):
-                    return True
+                self.link(path, target)
             except FileExistsError:
                 return target.samefile(path)
             except OSError as error:
-                raise WriteError(refused(target, error)) from error
+                if not has_no_links(error):
+                    raise WriteError(refused(target, error)) from error
+            else:
+                return True
             self.write_whole(target, iter(partial(file.read, _COPY_BYTES), b""))
         return False
 
@@ -256,6 +258,10 @@ class Disk:
     def unlink(self, path: Path) -> None:
         """Remove a name."""
         path.unlink(missing_ok=True)
+
+    def link(self, path: Path, target: Path) -> None:
+        """Give a file another name, which must not be there yet."""
+        target.hardlink_to(path)
 
     def remove_empty(self, path: Path) -> None:
         """Remove a folder that holds nothing."""
