@@ -4,7 +4,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from blake3 import blake3
 
 from garage.core import state as state_trees
 from garage.core.types import State
-from garage.errors import DamagedError, InUseError, NoSnapshotError, StorageError
+from garage.errors import DamagedError, InUseError, NoSnapshotError, StorageError, WriteError
 from garage.storage import manifest as manifests
 from garage.storage import packs
 from garage.storage.disk import UNFINISHED, Disk
-from garage.storage.linking import remove_unfinished_forks
+from garage.storage.linking import Beginning, link_packs, remove_unfinished_forks, with_state
 from garage.storage.lock import WriterLock
 from garage.storage.manifest import Chunk, Leaf, Log, Manifest, Parent
 from garage.storage.metrics_log import MetricsLog
@@ -82,7 +82,7 @@ class RunWriter:
         recipe: what rebuilds the objects, or None.
         recipe_problem: why there is no recipe, or None.
         last_epoch: the epoch of this directory's snapshot that the run goes on from, or None.
-        rows: rows of metrics of the run that this one goes on from, for a directory that has none.
+        begins_with: the snapshot of another run that this one goes on from; it and the rows up to it are taken over.
         disk: through which everything is written.
 
     Raises:
@@ -101,7 +101,7 @@ class RunWriter:
         recipe: bytes | None,
         recipe_problem: str | None,
         last_epoch: int | None = None,
-        rows: bytes = b"",
+        begins_with: Beginning | None = None,
         disk: Disk | None = None,
     ) -> None:
         self.directory, self.info, self.retention = RunDirectory(path), info, retention
@@ -113,7 +113,7 @@ class RunWriter:
             self.problems: list[str] = []
             self._recipe_problem = recipe_problem
             self._recipe = None if recipe is None else blake3(recipe).hexdigest()
-            self._open(recipe, last_epoch, rows)
+            self._open(recipe, last_epoch, begins_with)
         except BaseException:
             self._lock.release()
             raise
@@ -139,12 +139,12 @@ class RunWriter:
             InUseError: another process has taken over.
             WriteError: the disk refused; what was committed before is intact.
         """
-        self._lock.check()
         codes = [(path, state_trees.encode(path, leaf)) for path, leaf in state_trees.flatten(capture.state).items()]
         leaves = tuple(LeafBytes(path, code.dtype, code.shape, code.data) for path, code in codes)
         digest = state_trees.digest(
             (leaf.path, leaf.dtype, leaf.shape, leaf.hash) for leaf in leaves if not leaf.path.startswith(UNDIGESTED)
         )
+        self._lock.check()
         if capture.metrics is not None:
             self._log.append(row_json(capture.epoch, digest, capture.metrics))
         return Entry(digest, leaves, self._log.state)
@@ -163,17 +163,18 @@ class RunWriter:
             WriteError: the disk refused; what was committed before is intact.
         """
         begun = time.perf_counter()
-        self._lock.check()
         opaque = [LeafBytes(path, "opaque", (), data) for path, data in capture.opaque.items()]
         # Stored episodes share no chunk with the state, which damage to them must not touch.
         kept_apart = [leaf for leaf in entry.leaves if leaf.path.startswith(f"{EPISODES}/")]
         needed = [leaf for leaf in entry.leaves if leaf not in kept_apart]
         chunks, cut = packs.cut([*needed, *opaque])
         chunks, episodes = packs.cut(kept_apart, chunks)
-        placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
-        self._log.sync()
+        with self._unless_taken():
+            placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
+            self._log.sync()
         leaf_entries, opaque_entries = [*cut[: len(needed)], *episodes], cut[len(needed) :]
-        self._write_manifest(capture, entry, leaf_entries, opaque_entries, placed, requested=requested)
+        with self._unless_taken():
+            self._write_manifest(capture, entry, leaf_entries, opaque_entries, placed, requested=requested)
         self.add_event(
             "snapshot",
             epoch=capture.epoch,
@@ -185,12 +186,24 @@ class RunWriter:
         self._retain()
 
     def add_event(self, event: str, **details: object) -> None:
-        """Append one event to events.jsonl."""
+        """Append one event to events.jsonl.
+
+        Raises:
+            InUseError: another process has taken over.
+            WriteError: the disk refused.
+        """
+        self._lock.check()
         with self._events:
             self.directory.add_event(event, details, self._disk)
 
     def write_file(self, name: str, data: bytes) -> None:
-        """Write a whole file of the run."""
+        """Write a whole file of the run.
+
+        Raises:
+            InUseError: another process has taken over.
+            WriteError: the disk refused.
+        """
+        self._lock.check()
         self._disk.write_whole(self.directory.path / name, [data])
 
     def rows(self) -> list[dict[str, Any]]:
@@ -216,6 +229,33 @@ class RunWriter:
             )
             raise InUseError(msg)
 
+    @contextlib.contextmanager
+    def _unless_taken(self) -> Iterator[None]:
+        """Do it if nobody has taken over; who has removes our unfinished files, which looks like a refusal."""
+        self._check()
+        try:
+            yield
+        except WriteError:
+            self._check()
+            raise
+
+    def _check(self) -> None:
+        """Make sure that the lock and the newest manifest are our own; for the thread that writes manifests."""
+        self._lock.check()
+        newest = max(self.directory.manifest_epochs(), default=None)
+        if newest is None:
+            return
+        path, known = self.directory.manifest_path(newest), self._manifests.get(newest)
+        if known is not None and known.checksum.encode() in content(path):
+            return
+        try:
+            found = self._read_manifest(newest)
+            who = f"by run {found.run} ({found.name}) at {found.written_at}"
+        except StorageError as error:
+            who = f"and cannot be read: {error}"
+        msg = f"{path} was not written by this process, but {who}. Nothing was overwritten; end one of the two runs."
+        raise InUseError(msg)
+
     def _is_as_left(self) -> bool:
         path = self.directory.metrics_path
         if (path.stat().st_size if path.is_file() else 0) != self._log.state.bytes:
@@ -229,7 +269,7 @@ class RunWriter:
     def _read_manifest(self, epoch: int) -> Manifest:
         return manifests.read(self.directory.manifest_path(epoch))
 
-    def _open(self, recipe: bytes | None, last_epoch: int | None, rows: bytes) -> None:
+    def _open(self, recipe: bytes | None, last_epoch: int | None, begins_with: Beginning | None) -> None:
         with contextlib.suppress(NoSnapshotError, DamagedError):
             self.directory.info()  # of another format version? then hands off
         self._manifests, aside = self._found(last_epoch)
@@ -241,7 +281,10 @@ class RunWriter:
         for path, target in aside:
             self._disk.move(path, target)
         self._chunks: dict[str, Chunk] = {} if newest is None else _checked_chunks(newest)
+        rows = b"" if begins_with is None else rows_up_to(RunDirectory(begins_with.path), begins_with.manifest.log)
         self._open_log(newest, rows)
+        if begins_with is not None and self.retention.mode != "none":
+            self._take_over(begins_with)
         self._remove_left_overs()
 
     def _write_recipe(self, recipe: bytes, recipe_hash: str) -> None:
@@ -274,6 +317,32 @@ class RunWriter:
             raise NoSnapshotError(msg)
         return kept, aside
 
+    def _take_over(self, beginning: Beginning) -> None:
+        """Begin with the snapshot of another run, so that there is one to go on from before the first is saved."""
+        theirs, source = beginning.manifest, RunDirectory(beginning.path)
+        try:
+            link_packs(theirs, source, self.directory, self._disk)
+        except FileNotFoundError as error:
+            self.problems.append(
+                f"The snapshot of epoch {theirs.epoch} is no longer in {source.path}, so until it has saved its first "
+                f"epoch {self.directory.path} has none to go on from: {error.filename} is missing."
+            )
+            return
+        manifest = msgspec.structs.replace(
+            with_state(theirs, beginning.changes, self.directory, self._disk),
+            run=self.info.id,
+            name=self.info.name,
+            parent=self.info.parent,
+            recipe=self._recipe,
+            recipe_problem=self._recipe_problem,
+            log=self._log.state,
+        )
+        data, path = manifests.encode(manifest), self.directory.manifest_path(manifest.epoch)
+        self._disk.write_whole(path, [data])
+        self._manifests[manifest.epoch] = manifests.decode(data, str(path))
+        self._chunks = _checked_chunks(manifest)
+        self.add_event("fork", epoch=manifest.epoch, parent=self.info.parent)
+
     def _open_log(self, newest: Manifest | None, rows: bytes) -> None:
         """Bring metrics.jsonl to what the newest manifest says of it."""
         path = self.directory.metrics_path
@@ -290,7 +359,9 @@ class RunWriter:
         data = content(path)
         belongs = data[: newest.log.bytes]
         if blake3(belongs).hexdigest() == newest.log.hash:
-            if len(data) > len(belongs):
+            if self._lock.from_silent:  # a new file: should the old holder wake up, it appends to the old one
+                self._disk.write_whole(path, [belongs])
+            elif len(data) > len(belongs):
                 self._disk.truncate(path, len(belongs))
             self._log = MetricsLog(path, belongs, self._disk)
             return
@@ -356,6 +427,7 @@ class RunWriter:
             return
         packs_before = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
         for epoch in gone:
+            self._lock.check()
             self._disk.remove(self.directory.manifest_path(epoch))
             del self._manifests[epoch]
         # Else a power cut could leave a manifest whose packs are gone.
@@ -363,6 +435,7 @@ class RunWriter:
         packs_after = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
         self._chunks = {name: chunk for name, chunk in self._chunks.items() if chunk.pack in packs_after}
         for pack in packs_before - packs_after - self._packs_aside:
+            self._lock.check()
             self._disk.remove(self.directory.pack_path(pack))
 
     def _remove_left_overs(self) -> None:
