@@ -121,7 +121,7 @@ def test_into_the_contexts_directory(six_digests):
     assert everything_below("parent") == before
     assert trainer.snapshot_dir == Path("child")
     assert digests("child") == six_digests
-    assert kept("child") == [3, 4, 5]
+    assert kept("child") == [2, 3, 4, 5]
     parent = info("child").parent
     assert (parent.run, parent.epoch, parent.digest) == (info("parent").id, 2, digests("parent")[2])
     assert Path(parent.path) == Path("parent").absolute()
@@ -148,7 +148,7 @@ def test_from_an_older_one_beside_it(six_digests):
     assert trainer.snapshot_dir == Path("run_1")
     assert everything_below("run") == before
     assert digests("run_1") == six_digests
-    assert kept("run_1") == [2, 3, 4, 5]
+    assert kept("run_1") == [1, 2, 3, 4, 5]
     fork = info("run_1")
     assert (fork.parent.run, fork.parent.epoch, fork.parent.digest) == (info("run").id, 1, six_digests[1])
     assert (fork.name, fork.snapshot_mode, fork.x_axis, fork.seed) == ("run_1", "all", "TotalTime", 1)

@@ -10,6 +10,7 @@ import pytest
 from garage.core import state as state_trees
 from garage.errors import ArgumentError, FormatVersionError, NoSnapshotError
 from garage.storage import manifest as manifests
+from garage.storage.linking import Beginning
 from garage.storage.manifest import Parent
 from garage.storage.packs import pack_names
 from garage.storage.run_directory import RunDirectory, pretty
@@ -416,7 +417,7 @@ def test_a_fork_begins_with_its_parents_rows(tmp_path):
     parent = parent_of(manifest, path)
     assert parent == Parent("0123456789abcdef", 1, manifest.digest, str(path))
     info = msgspec.structs.replace(INFO, parent=parent)
-    fork = opened(tmp_path / "fork", info=info, rows=rows_up_to(RunDirectory(path), manifest.log))
+    fork = opened(tmp_path / "fork", info=info, begins_with=Beginning(path, manifest))
     assert [row["epoch"] for row in fork.rows()] == [0, 1]
     fork.commit(capture_of(2))
     fork.close()
@@ -440,7 +441,7 @@ def test_a_fork_of_a_run_with_damaged_metrics(tmp_path, change, left):
     manifest = SnapshotStore(path).read(1).manifest
     damaged_metrics(path, change)
     info = msgspec.structs.replace(INFO, parent=parent_of(manifest, path))
-    fork = opened(tmp_path / "fork", info=info, rows=rows_up_to(RunDirectory(path), manifest.log))
+    fork = opened(tmp_path / "fork", info=info, begins_with=Beginning(path, manifest))
     fork.commit(capture_of(2))
     fork.close()
     assert row_epochs(tmp_path / "fork") == [*left, 2]

@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
+from garage import process
 from garage.errors import ArgumentError, StorageError
 from garage.experiment.context import DATA, ExperimentContext, new_directory
+from garage.storage.linking import Beginning
 from garage.storage.manifest import Manifest, Parent
 from garage.storage.run_directory import RunDirectory, RunInfo, now
-from garage.storage.writer import parent_of, rows_up_to
+from garage.storage.writer import parent_of
 
 _SETTINGS = ("snapshot_mode", "snapshot_gap", "x_axis")
 
@@ -44,13 +46,13 @@ class Destination:
         path: the directory.
         info: who the run is.
         last_epoch: the epoch of its own snapshot that it goes on from, or None in a new directory.
-        rows: metrics of the epochs before, for a new directory.
+        begins_with: the restored snapshot, for a new directory.
     """
 
     path: Path
     info: RunInfo
     last_epoch: int | None
-    rows: bytes
+    begins_with: Beginning | None
 
 
 def destination(config: ExperimentContext | None, origin: Origin | None, seed: int) -> Destination:
@@ -79,11 +81,10 @@ def destination(config: ExperimentContext | None, origin: Origin | None, seed: i
         info = _recorded_info(origin, seed)
         if config is not None:
             info = msgspec.structs.replace(info, **{name: getattr(config, name) for name in _SETTINGS})
-        return Destination(path, info, origin.manifest.epoch, b"")
+        return Destination(path, info, origin.manifest.epoch, None)
     parent = None if origin is None else parent_of(origin.manifest, origin.path)
-    rows = b"" if origin is None else rows_up_to(RunDirectory(origin.path), origin.manifest.log)
     inherited = None if origin is None or config is not None else _recorded_info(origin, seed)
-    return Destination(path, _new_info(path, config, seed, parent, inherited), None, rows)
+    return Destination(path, _new_info(path, config, seed, parent, inherited), None, _beginning(origin, seed))
 
 
 def goes_on_in_place(config: ExperimentContext | None, origin: Origin | None) -> bool:
@@ -125,6 +126,15 @@ def _new_info(
     # A continuation that no experiment function began is not what `garage run --resume` looks for.
     target = None if config is None else config.target
     return msgspec.structs.replace(info, target=target, arguments=dict(source.arguments), **shared)
+
+
+def _beginning(origin: Origin | None, seed: int) -> Beginning | None:
+    """The restored snapshot, with what another seed has changed already."""
+    if origin is None:
+        return None
+    if not origin.reseeded:
+        return Beginning(origin.path, origin.manifest)
+    return Beginning(origin.path, origin.manifest, {"counters/seed": seed, "process": process.generators_state()})
 
 
 def _recorded_info(origin: Origin, seed: int) -> RunInfo:

@@ -477,7 +477,7 @@ class Trainer:
             recipe=run.recipe,
             recipe_problem=run.recipe_problem,
             last_epoch=goal.last_epoch,
-            rows=goal.rows,
+            begins_with=goal.begins_with,
         )
 
     @contextlib.contextmanager
