@@ -179,14 +179,13 @@ class WriterLock:
         if _read(path) != found:
             self._disk.remove(claim_path)
             return
-        with contextlib.suppress(FileNotFoundError):  # one who took us for dead was quicker
-            try:
-                self._disk.rename(claim_path, path)
-                self._disk.sync_folder(path.parent)
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                raise WriteError(refused(path, error)) from error
+        try:
+            self._disk.rename(claim_path, path)
+            self._disk.sync_folder(path.parent)
+        except FileNotFoundError:
+            return  # one who took us for dead was quicker
+        except OSError as error:
+            raise WriteError(refused(path, error)) from error
 
     def _need_dead(self, path: Path, found: bytes) -> None:
         owner = _decode(found)

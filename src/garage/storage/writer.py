@@ -274,6 +274,8 @@ class RunWriter:
             self.directory.info()  # of another format version? then hands off
         self._manifests, aside = self._found(last_epoch)
         newest = None if last_epoch is None else self._manifests[last_epoch]
+        if self._lock.from_silent:
+            _renew_logs(self.directory, self._disk)
         self.directory.cut_torn_event(self._disk)
         self.directory.write_info(self.info, self._disk)
         if recipe is not None and self._recipe is not None:
@@ -359,9 +361,7 @@ class RunWriter:
         data = content(path)
         belongs = data[: newest.log.bytes]
         if blake3(belongs).hexdigest() == newest.log.hash:
-            if self._lock.from_silent:  # a new file: should the old holder wake up, it appends to the old one
-                self._disk.write_whole(path, [belongs])
-            elif len(data) > len(belongs):
+            if len(data) > len(belongs):
                 self._disk.truncate(path, len(belongs))
             self._log = MetricsLog(path, belongs, self._disk)
             return
@@ -465,7 +465,9 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
         WriteError: the disk refused.
     """
     disk = disk or Disk()
-    with WriterLock(directory.lock_path, disk):
+    with WriterLock(directory.lock_path, disk) as lock:
+        if lock.from_silent:
+            _renew_logs(directory, disk)
         whole, _ = SnapshotStore(directory.path).manifests()
         later = {manifest.epoch: manifest.checksum for manifest in whole if manifest.epoch > epoch}
         if not later:
@@ -477,6 +479,13 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
         directory.cut_torn_event(disk)
         directory.add_event("rewind", {"to": epoch, "abandoned": abandoned}, disk, sync=True)
         return sorted(later)
+
+
+def _renew_logs(directory: RunDirectory, disk: Disk) -> None:
+    """Copy the logs to new files: a holder that fell silent in the middle of a line may wake up and append the rest."""
+    for path in (directory.metrics_path, directory.events_path):
+        if path.is_file():
+            disk.write_whole(path, [content(path)])
 
 
 def rows_up_to(directory: RunDirectory, log: Log) -> bytes:
