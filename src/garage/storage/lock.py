@@ -197,9 +197,10 @@ class WriterLock:
             silence = _silence(path)
         except OSError as error:
             raise WriteError(refused(path, error)) from error
-        if silence < self._patience:
+        if silence >= self._patience:
+            self.from_silent = True
+        elif _read(path) == found:  # else it is a newer one that is not silent
             raise InUseError(_no_lock(path) if owner is None else _in_use_elsewhere(path, owner, silence))
-        self.from_silent = True
 
     def _claim_path(self, found: bytes, depth: int = 0) -> Path:
         owner = _decode(found)
