@@ -1,5 +1,6 @@
 """The examples, and how they are run: each as a process of its own, with warnings as errors."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -37,3 +38,11 @@ def small_copy(file, folder):
     path = folder / Path(file).name
     path.write_text(small((EXAMPLES / file).read_text()))
     return path
+
+
+def module_of(path):
+    """An example as a module, to call its functions."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
