@@ -13,11 +13,13 @@
     │   ├── NonFiniteError                    it returned NaN or infinity
     │   └── WorldRaisedError                  it raised in the middle of a batch
     ├── RecipeError                         objects cannot be pickled, or not be rebuilt
+    ├── SigningKeyError                     the key that snapshots are signed with cannot be used
     └── StorageError                        something is wrong with a run's directory
         ├── NoSnapshotError                   the directory, or the epoch, is not there
         ├── DamagedError                      bytes are not what was written
         ├── FormatVersionError                written by another version of the format
         ├── InUseError                        another process writes there
+        ├── UntrustedError                    it would run code that this user's key has not signed
         ├── WriteError                        the disk refused a write
         └── NothingLeftError                  the run has already reached its epochs
 
@@ -69,6 +71,10 @@ class RecipeError(GarageError):
     """An experiment's objects cannot be pickled, or cannot be rebuilt from their recipe."""
 
 
+class SigningKeyError(GarageError):
+    """The key that snapshots are signed with is missing where it should be, unsafe, or no key."""
+
+
 class StorageError(GarageError):
     """Something is wrong with a run's directory."""
 
@@ -87,6 +93,10 @@ class FormatVersionError(StorageError):
 
 class InUseError(StorageError):
     """Another process is writing to the run's directory."""
+
+
+class UntrustedError(StorageError):
+    """A recipe or an opaque part would run code, and this user's key has not signed the snapshot that names it."""
 
 
 class WriteError(StorageError):

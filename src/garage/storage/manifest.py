@@ -97,6 +97,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     opaque: tuple[Leaf, ...]
     chunks: tuple[Chunk, ...]
     signature: str | None = None
+    """Key and code of whoever wrote it, see `garage.storage.signing`; None if it is unsigned."""
     checksum: str = _NO_CHECKSUM
 
     def packs(self) -> set[str]:
@@ -109,10 +110,21 @@ class _Version(msgspec.Struct):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """As the bytes of a file, with its checksum."""
-    text = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(manifest, checksum=_NO_CHECKSUM)), indent=1)
-    start = text.rindex(_FIELD) + len(_FIELD)
-    return text[:start] + blake3(text).hexdigest().encode() + text[start + 64 :]
+    """As the bytes of a file, with its checksum; `garage.storage.signing` signs it too."""
+    return with_checksum(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def with_checksum(data: bytes) -> bytes:
+    """A manifest's bytes with the checksum that is right for them."""
+    blank = without_checksum(data)
+    start = blank.rfind(_FIELD) + len(_FIELD)
+    return blank[:start] + blake3(blank).hexdigest().encode() + blank[start + 64 :]
+
+
+def without_checksum(data: bytes) -> bytes:
+    """A manifest's bytes with zeros in place of the checksum's digits."""
+    start = data.rfind(_FIELD) + len(_FIELD)
+    return data[:start] + _NO_CHECKSUM.encode() + data[start + 64 :]
 
 
 def read(path: Path) -> Manifest:
@@ -134,8 +146,7 @@ def decode(data: bytes, where: str) -> Manifest:
     """The inverse of `encode`; ``where`` is for messages."""
     start = data.rfind(_FIELD) + len(_FIELD)
     checksum = data[start : start + 64]
-    zeroed = data[:start] + _NO_CHECKSUM.encode() + data[start + 64 :]
-    if blake3(zeroed).hexdigest().encode() != checksum:
+    if blake3(without_checksum(data)).hexdigest().encode() != checksum:
         msg = f"The manifest {where} is damaged: its checksum does not match its {len(data)} bytes."
         raise DamagedError(msg)
     try:

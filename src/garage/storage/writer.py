@@ -16,7 +16,7 @@ from garage.core import state as state_trees
 from garage.core.types import State
 from garage.errors import DamagedError, InUseError, NoSnapshotError, StorageError, WriteError
 from garage.storage import manifest as manifests
-from garage.storage import packs
+from garage.storage import packs, signing
 from garage.storage.disk import UNFINISHED, Disk
 from garage.storage.linking import Beginning, link_packs, remove_unfinished_forks, with_state
 from garage.storage.lock import WriterLock
@@ -25,6 +25,7 @@ from garage.storage.metrics_log import MetricsLog
 from garage.storage.packs import LeafBytes
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory, RunInfo, content, now, whole_lines
+from garage.storage.signing import SigningKey
 from garage.storage.store import EPISODES, UNDIGESTED, SnapshotStore, row_json
 
 
@@ -83,6 +84,8 @@ class RunWriter:
         recipe_problem: why there is no recipe, or None.
         last_epoch: the epoch of this directory's snapshot that the run goes on from, or None.
         begins_with: the snapshot of another run that this one goes on from; it and the rows up to it are taken over.
+            Whoever gives a key as well vouches for its opaque parts.
+        key: what manifests are signed with; None leaves them unsigned.
         disk: through which everything is written.
 
     Raises:
@@ -102,10 +105,11 @@ class RunWriter:
         recipe_problem: str | None,
         last_epoch: int | None = None,
         begins_with: Beginning | None = None,
+        key: SigningKey | None = None,
         disk: Disk | None = None,
     ) -> None:
         self.directory, self.info, self.retention = RunDirectory(path), info, retention
-        self._disk = disk or Disk()
+        self._disk, self._key = disk or Disk(), key
         self._events = threading.Lock()
         self._lock = WriterLock(self.directory.lock_path, self._disk)
         try:
@@ -339,7 +343,7 @@ class RunWriter:
             recipe_problem=self._recipe_problem,
             log=self._log.state,
         )
-        data, path = manifests.encode(manifest), self.directory.manifest_path(manifest.epoch)
+        data, path = signing.encode(manifest, self._key), self.directory.manifest_path(manifest.epoch)
         self._disk.write_whole(path, [data])
         self._manifests[manifest.epoch] = manifests.decode(data, str(path))
         self._chunks = _checked_chunks(manifest)
@@ -407,7 +411,7 @@ class RunWriter:
             opaque=tuple(opaque),
             chunks=tuple(chunks),
         )
-        data = manifests.encode(manifest)
+        data = signing.encode(manifest, self._key)
         path = self.directory.manifest_path(capture.epoch)
         if path.exists():
             self.add_event("replaced", epoch=capture.epoch)
