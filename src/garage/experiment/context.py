@@ -25,7 +25,7 @@ from garage.errors import ArgumentError, NoSnapshotError, StorageError
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.recording.console import console, debug_log
 from garage.storage.disk import Disk
-from garage.storage.retention import Retention
+from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class ExperimentContext:
         snapshot_dir: the run's directory.
         snapshot_mode: which snapshots are kept, see `garage.storage.retention.Retention`.
         snapshot_gap: epochs between the snapshots of the gap modes.
+        snapshot_seconds: at most one snapshot in so many seconds.
+        keep_best: the metric whose best snapshot is kept besides.
         x_axis: the column that curves are drawn over.
         target: the experiment function, ``module:function``.
         arguments: its arguments, as JSON.
@@ -54,13 +56,15 @@ class ExperimentContext:
     snapshot_dir: str
     snapshot_mode: str = "last"
     snapshot_gap: int = 1
+    snapshot_seconds: float | None = None
+    keep_best: str | None = None
     x_axis: str = "TotalEnvSteps"
     target: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     resumes: bool = False
 
     def __post_init__(self) -> None:
-        Retention(self.snapshot_mode, self.snapshot_gap)
+        retention_of(self)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Options:
         name: None for the function's.
         snapshot_mode: which snapshots are kept, see `garage.storage.retention.Retention`.
         snapshot_gap: epochs between the snapshots of the gap modes.
+        snapshot_seconds: at most one snapshot in so many seconds, but always the last epoch's.
+        keep_best: the metric whose best snapshot is kept besides, such as ``"Evaluation/AverageReturn"``.
         archive_launch_repo: keep the launcher's git repository beside the run.
         name_parameters: ``"passed"`` or ``"all"``: append those arguments to the name; None: append nothing.
         use_existing_dir: write into the directory even if it exists, instead of appending _1, _2 …
@@ -84,13 +90,15 @@ class Options:
     name: str | None = None
     snapshot_mode: str = "last"
     snapshot_gap: int = 1
+    snapshot_seconds: float | None = None
+    keep_best: str | None = None
     archive_launch_repo: bool = True
     name_parameters: str | None = None
     use_existing_dir: bool = False
     x_axis: str = "TotalEnvSteps"
 
     def __post_init__(self) -> None:
-        Retention(self.snapshot_mode, self.snapshot_gap)
+        retention_of(self)
         if self.name_parameters not in {None, "passed", "all"}:
             msg = f"name_parameters must be None, 'passed' or 'all', got {self.name_parameters!r}."
             raise ArgumentError(msg)
@@ -156,6 +164,8 @@ class Experiment(Generic[R]):
             snapshot_dir=str(directory),
             snapshot_mode=options.snapshot_mode,
             snapshot_gap=options.snapshot_gap,
+            snapshot_seconds=options.snapshot_seconds,
+            keep_best=options.keep_best,
             x_axis=options.x_axis,
             target=f"{self._function.__module__}:{self._function.__qualname__}",
             arguments=arguments_json,

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import time
 import traceback
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from garage.recording.progress_table import ProgressTable
 from garage.sampler.local import LocalSampler
 from garage.storage.background import BackgroundWriter
 from garage.storage.lock import holder_of, in_use
-from garage.storage.retention import Retention
+from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory, pretty
 from garage.storage.store import SnapshotStore, StoredSnapshot, row_json
 from garage.storage.writer import Capture, RunWriter, rewind
@@ -72,7 +73,8 @@ class Trainer:
         self._writer: RunWriter | None = None
         self._metrics: dict[str, Any] | None = None
         self._generators: dict[str, Any] | None = None
-        self._set_up = self._interrupted = False
+        self._set_up = self._interrupted = self._is_saved = False
+        self._saved_at = -math.inf
         self._surroundings: Surroundings = ProcessAlone()
 
     @property
@@ -390,7 +392,7 @@ class Trainer:
     def _stop(self, epoch: int, saver: BackgroundWriter) -> NoReturn:
         """End training after an epoch, as Ctrl-C asked for."""
         self._interrupted = False
-        if saver.retention.mode != "none" and not saver.retention.saves(epoch):
+        if saver.retention.mode != "none" and not self._is_saved:
             saver.submit(self._capture(epoch), requested=True)
         saver.drain()
         saved = "which is not saved: snapshot_mode is 'none'" if saver.retention.mode == "none" else "which is saved"
@@ -418,21 +420,31 @@ class Trainer:
             batch = run.collector.last_batch if args.store_episodes else None
             elapsed = time.perf_counter() - clock
             self._stats = Stats(epoch, run.collector.total_env_steps, elapsed, lambda: batch)
-            saves = saver.retention.saves(epoch)
-            if saves:
-                logger.info("Saving snapshot...")
-            before = time.perf_counter()
-            capture = self._capture(epoch)
-            saver.submit(capture, stall_seconds=time.perf_counter() - before)
-            if epoch == args.n_epochs - 1:
-                saver.drain()
-            if saves:
-                logger.info("Saved")
+            self._save_epoch(epoch, saver, is_last=epoch == args.n_epochs - 1)
             now = time.perf_counter()
             logger.info("Time %.2f s", now - clock)
             logger.info("EpochTime %.2f s", now - begun)
         show_plain(table_of(self._metrics))
         table.record(epoch, row_json(epoch, "", self._metrics))
+
+    def _save_epoch(self, epoch: int, saver: BackgroundWriter, *, is_last: bool) -> None:
+        before = time.perf_counter()
+        seconds_since_last = math.inf if is_last else before - self._saved_at
+        best = saver.retention.keep_best
+        if best is not None and best not in (self._metrics or {}):
+            names = ", ".join(sorted(self._metrics or {}))
+            msg = f"There is no metric {best!r} to keep the best snapshot by; this experiment has: {names}."
+            raise ArgumentError(msg)
+        self._is_saved = saver.retention.saves(epoch, seconds_since_last=seconds_since_last)
+        if self._is_saved:
+            self._saved_at = before
+            logger.info("Saving snapshot...")
+        capture = self._capture(epoch)
+        saver.submit(capture, is_saved=self._is_saved, stall_seconds=time.perf_counter() - before)
+        if is_last:
+            saver.drain()
+        if self._is_saved:
+            logger.info("Saved")
 
     def _capture(self, epoch: int) -> Capture:
         run = self._need_run("save")
@@ -473,7 +485,7 @@ class Trainer:
         return RunWriter(
             goal.info,
             goal.path,
-            retention=Retention(goal.info.snapshot_mode, goal.info.snapshot_gap),
+            retention=retention_of(goal.info),
             recipe=run.recipe,
             recipe_problem=run.recipe_problem,
             last_epoch=goal.last_epoch,

@@ -27,6 +27,7 @@ class _Job:
     """One epoch on its way to the disk."""
 
     capture: Capture
+    is_saved: bool
     requested: bool
     stall_seconds: float
 
@@ -42,7 +43,8 @@ class BackgroundWriter:
     def __init__(self, writer: RunWriter, *, on_error: str = "raise") -> None:
         self._writer, self._warns = writer, on_error == "warn"
         self.retention = writer.retention
-        self._replaces = writer.retention.mode in _REPLACING_MODES
+        # Where the best is kept, any of them may turn out to be it.
+        self._replaces = self.retention.mode in _REPLACING_MODES and self.retention.keep_best is None
         self._changed = threading.Condition()
         self._to_enter: deque[_Job] = deque()
         self._to_write: tuple[_Job, Entry] | None = None
@@ -81,11 +83,14 @@ class BackgroundWriter:
         elif self._error is not None and self._error is not error:
             error.add_note(f"Writing in the background had failed too: {self._error}")
 
-    def submit(self, capture: Capture, *, requested: bool = False, stall_seconds: float = 0.0) -> None:
+    def submit(
+        self, capture: Capture, *, is_saved: bool = True, requested: bool = False, stall_seconds: float = 0.0
+    ) -> None:
         """Take one epoch, and return when it is on its way.
 
         Args:
             capture: the epoch; nobody may change its arrays any more.
+            is_saved: whether there is to be a snapshot, or the row alone.
             requested: whether its snapshot is written in every mode, and never replaced by a newer one.
             stall_seconds: what training has waited for the capture, for the record.
 
@@ -95,7 +100,7 @@ class BackgroundWriter:
         self._wait_for(lambda: len(self._to_enter) < _MOST_ENTERING or self._error is not None)
         self._raise_failure()
         with self._changed:
-            self._to_enter.append(_Job(capture, requested, stall_seconds))
+            self._to_enter.append(_Job(capture, is_saved or requested, requested, stall_seconds))
             self._changed.notify_all()
 
     def drain(self) -> None:
@@ -130,7 +135,7 @@ class BackgroundWriter:
         if self._error is not None:  # nothing may be entered after what is missing
             return True
         entry = self._writer.enter(job.capture)
-        if job.requested or self.retention.saves(job.capture.epoch):
+        if job.is_saved:
             with self._changed:
                 self._changed.wait_for(self._may_wait)
                 self._to_write = job, entry

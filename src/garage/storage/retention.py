@@ -1,7 +1,8 @@
 """Which epochs are saved, and which snapshots are kept: one table."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from garage.errors import ArgumentError
 
@@ -21,7 +22,32 @@ _MODES = {
     "gap_overwrite": _Mode(every_epoch=False, keeps_gaps=False),
     "none": _Mode(every_epoch=False, keeps_gaps=False),
 }
+_DROPPING = ("last", "gap_and_last", "gap_overwrite")
 _NEWEST_AND_SPARE = 2
+
+
+class Settings(Protocol):
+    """What says which snapshots are kept, wherever it is written down."""
+
+    @property
+    def snapshot_mode(self) -> str:
+        """See `Retention`."""
+        ...
+
+    @property
+    def snapshot_gap(self) -> int:
+        """See `Retention`."""
+        ...
+
+    @property
+    def snapshot_seconds(self) -> float | None:
+        """See `Retention`."""
+        ...
+
+    @property
+    def keep_best(self) -> str | None:
+        """See `Retention`."""
+        ...
 
 
 class Retention:
@@ -32,12 +58,18 @@ class Retention:
             ``gap_and_last`` (those, the newest and a spare), ``gap_overwrite`` (of those the newest and a spare),
             ``none``.
         gap: epochs between the snapshots of the gap modes.
+        seconds: save at most one snapshot in so many seconds; which epochs are saved then depends on the clock, what
+            they hold does not.
+        keep_best: the metric whose best snapshot is kept besides, such as ``Evaluation/AverageReturn``. A snapshot is
+            judged by the row of the epoch after it, whose episodes its policy collected.
 
     Raises:
-        ArgumentError: no such mode, a gap below 1, or a gap for a mode that has none.
+        ArgumentError: no such mode, a value out of range, or an option that the mode would ignore.
     """
 
-    def __init__(self, mode: str = "last", gap: int = 1) -> None:
+    def __init__(
+        self, mode: str = "last", gap: int = 1, *, seconds: float | None = None, keep_best: str | None = None
+    ) -> None:
         if mode not in _MODES:
             msg = f"snapshot_mode must be one of {', '.join(_MODES)}; got {mode!r}."
             raise ArgumentError(msg)
@@ -47,22 +79,73 @@ class Retention:
         if gap != 1 and not mode.startswith("gap"):
             msg = f"snapshot_gap={gap} would be ignored by snapshot_mode={mode!r}. Use one of the gap modes."
             raise ArgumentError(msg)
-        self.mode, self.gap = mode, gap
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_number and 0.0 < seconds < math.inf):
+            msg = f"snapshot_seconds must be a finite number above 0, or None; got {seconds!r}."
+            raise ArgumentError(msg)
+        if seconds is not None and mode == "none":
+            msg = f"snapshot_seconds={seconds} would be ignored by snapshot_mode='none'. Use another mode."
+            raise ArgumentError(msg)
+        if keep_best is not None and mode not in _DROPPING:
+            msg = (
+                f"keep_best={keep_best!r} would be ignored by snapshot_mode={mode!r}, which drops nothing that it "
+                f"has saved. Use one of: {', '.join(_DROPPING)}."
+            )
+            raise ArgumentError(msg)
+        self.mode, self.gap, self.seconds, self.keep_best = mode, gap, seconds, keep_best
 
-    def saves(self, epoch: int) -> bool:
-        """Whether training saves that epoch by itself."""
-        return self.mode != "none" and (_MODES[self.mode].every_epoch or epoch % self.gap == 0)
+    def saves(self, epoch: int, *, seconds_since_last: float = math.inf) -> bool:
+        """Whether training saves that epoch by itself.
 
-    def superseded(self, epochs: Sequence[int], *, requested: frozenset[int]) -> list[int]:
+        Args:
+            epoch: which.
+            seconds_since_last: since the last snapshot of this training; by default long enough.
+        """
+        if self.mode == "none" or (self.seconds is not None and seconds_since_last < self.seconds):
+            return False
+        return _MODES[self.mode].every_epoch or epoch % self.gap == 0
+
+    def superseded(
+        self, epochs: Sequence[int], *, requested: frozenset[int], judgements: Mapping[int, float] | None = None
+    ) -> list[int]:
         """Which of the snapshots may go.
 
         Args:
             epochs: those that have a snapshot, ascending.
             requested: those that a user's own ``save`` asked for, which a mode that keeps gaps keeps too.
+            judgements: `keep_best` in the row of each epoch.
         """
-        if self.mode in {"all", "gap", "none"}:
+        best = None if self.keep_best is None else best_of(epochs, judgements or {})
+        if self.mode not in _DROPPING:
             return []
-        older = epochs[:-_NEWEST_AND_SPARE]
+        older = [epoch for epoch in epochs[:-_NEWEST_AND_SPARE] if epoch != best]
         if not _MODES[self.mode].keeps_gaps:
-            return list(older)
+            return older
         return [epoch for epoch in older if epoch % self.gap and epoch not in requested]
+
+
+def best_of(epochs: Sequence[int], judgements: Mapping[int, float]) -> int | None:
+    """The epoch whose snapshot is the best; of equal ones the earlier, and None if none was judged.
+
+    Args:
+        epochs: those that have a snapshot, ascending.
+        judgements: a metric in the row of each epoch. A row judges the snapshot of the epoch before, whose policy
+            collected the row's episodes.
+    """
+    judged = {epoch: judgements.get(epoch + 1, math.nan) for epoch in epochs}
+    finite = [epoch for epoch in epochs if math.isfinite(judged[epoch])]
+    return max(finite, key=lambda epoch: judged[epoch], default=None)
+
+
+def retention_of(settings: Settings) -> Retention:
+    """The retention that some settings ask for.
+
+    Raises:
+        ArgumentError: see `Retention`.
+    """
+    return Retention(
+        settings.snapshot_mode,
+        settings.snapshot_gap,
+        seconds=settings.snapshot_seconds,
+        keep_best=settings.keep_best,
+    )

@@ -29,6 +29,8 @@ class RunInfo(msgspec.Struct, kw_only=True, frozen=True):
     seed: int | None
     snapshot_mode: str = "last"
     snapshot_gap: int = 1
+    snapshot_seconds: float | None = None
+    keep_best: str | None = None
     x_axis: str = "TotalEnvSteps"
     parent: Parent | None = None
 
@@ -158,6 +160,16 @@ class RunDirectory:
                 event = msgspec.json.decode(line)
                 if isinstance(event, dict):
                     yield event
+
+    def judgements(self, metric: str) -> dict[int, float]:
+        """A metric in the row of each epoch, as far as the rows can be read."""
+        found: dict[int, float] = {}
+        with contextlib.suppress(DamagedError):  # rows before the damage still judge
+            for row in whole_lines(self.metrics_path):
+                epoch, value = row.get("epoch"), row.get(metric)
+                if isinstance(epoch, int) and isinstance(value, int | float) and not isinstance(value, bool):
+                    found[epoch] = float(value)
+        return found
 
     def abandoned(self) -> set[str]:
         """Checksums of the manifests that a rewind abandoned."""

@@ -1,7 +1,6 @@
 """Reading snapshots: the newest one that verifies is the truth."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +15,16 @@ from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageE
 from garage.storage import manifest as manifests
 from garage.storage.manifest import Leaf, Manifest
 from garage.storage.packs import ChunkReader
+from garage.storage.retention import best_of
 from garage.storage.run_directory import RunDirectory, content, whole_lines
 
 EPISODES = "episodes"
 """Stored episodes lie below this path of the state tree; they are read only when asked for."""
 UNDIGESTED = ("process/", f"{EPISODES}/")
 """Leaves below these are not part of the digest."""
+
+
+_USUAL_METRIC = "Evaluation/AverageReturn"
 
 
 @dataclass(frozen=True)
@@ -198,21 +201,19 @@ class SnapshotStore:
             return True
 
     def _best(self, whole: list[Manifest]) -> list[Manifest]:
-        """By the mean return of the episodes that the snapshot's policy collected: those of the epoch after it."""
-        returns: dict[int, float] = {}
-        with contextlib.suppress(DamagedError):  # rows before the damage still judge
-            for row in whole_lines(self.directory.metrics_path):
-                value = row.get("Evaluation/AverageReturn")
-                if isinstance(row.get("epoch"), int) and isinstance(value, int | float) and math.isfinite(value):
-                    returns[row["epoch"] - 1] = float(value)
-        judged = [manifest for manifest in whole if manifest.epoch in returns]
-        if not judged:
+        """By the metric that the run keeps the best of, in the rows of the epochs after each snapshot."""
+        metric = _USUAL_METRIC
+        with contextlib.suppress(StorageError):  # without run.json, the usual one judges
+            metric = self.directory.info().keep_best or _USUAL_METRIC
+        best = best_of([manifest.epoch for manifest in whole], self.directory.judgements(metric))
+        if best is None:
             msg = (
-                f"No snapshot of {self.directory.path} has been judged: a snapshot is judged by the episodes of the "
-                "epoch after it. Use from_epoch='last', or train with snapshot_mode='all' or 'gap'."
+                f"No snapshot of {self.directory.path} has been judged: a snapshot is judged by `{metric}` of the "
+                "epoch after it. Use from_epoch='last', or train with snapshot_mode='all' or 'gap', or with "
+                "keep_best='Evaluation/AverageReturn'."
             )
             raise NoSnapshotError(msg)
-        return sorted(judged, key=lambda manifest: (-returns[manifest.epoch], manifest.epoch))[:1]
+        return [manifest for manifest in whole if manifest.epoch == best]
 
     def _load(self, manifest: Manifest, problems: tuple[str, ...], *, with_recipe: bool) -> StoredSnapshot:
         reader = ChunkReader(self.directory, manifest.chunks)

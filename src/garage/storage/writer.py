@@ -151,6 +151,7 @@ class RunWriter:
         self._lock.check()
         if capture.metrics is not None:
             self._log.append(row_json(capture.epoch, digest, capture.metrics))
+            self._judge(capture.epoch, capture.metrics)
         return Entry(digest, leaves, self._log.state)
 
     def snapshot(self, capture: Capture, entry: Entry, *, requested: bool, stall_seconds: float = 0.0) -> None:
@@ -289,6 +290,8 @@ class RunWriter:
         self._chunks: dict[str, Chunk] = {} if newest is None else _checked_chunks(newest)
         rows = b"" if begins_with is None else rows_up_to(RunDirectory(begins_with.path), begins_with.manifest.log)
         self._open_log(newest, rows)
+        keep_best = self.retention.keep_best
+        self._judgements = {} if keep_best is None else self.directory.judgements(keep_best)
         if begins_with is not None and self.retention.mode != "none":
             self._take_over(begins_with)
         self._remove_left_overs()
@@ -423,10 +426,14 @@ class RunWriter:
                 self._manifests[capture.epoch] = manifests.decode(data, str(path))
         self._chunks |= {chunk.hash: chunk for chunk in chunks}
 
+    def _judge(self, epoch: int, metrics: dict[str, Any]) -> None:
+        if self.retention.keep_best in metrics:
+            self._judgements[epoch] = float(metrics[self.retention.keep_best])
+
     def _retain(self) -> None:
         """Remove superseded manifests first, then the packs that no manifest names."""
         requested = frozenset(epoch for epoch, manifest in self._manifests.items() if manifest.requested)
-        gone = self.retention.superseded(sorted(self._manifests), requested=requested)
+        gone = self.retention.superseded(sorted(self._manifests), requested=requested, judgements=self._judgements)
         if not gone:
             return
         packs_before = {pack for manifest in self._manifests.values() for pack in manifest.packs()}
