@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from garage.cli.output import age, print_json, print_table
-from garage.cli.run_summary import RunSummary, runs_below, summarise
+from garage.cli.run_summary import RunSummary, runs_below, say_unreadable, summarise
 from garage.errors import ArgumentError
 
 _DATA = Path("data") / "local"
@@ -25,7 +25,7 @@ def ls(directory: Path | None, *, as_json: bool) -> None:
     if directory is not None and not directory.is_dir():
         msg = f"There is no directory {directory} to list. Without one, `garage ls` lists {_DATA}."
         raise ArgumentError(msg)
-    runs = [summarise(path) for path in sorted(runs_below(root, _say))]
+    runs = [summarise(path) for path in sorted(runs_below(root, say_unreadable))]
     if as_json:
         print_json([msgspec.to_builtins(run) for run in runs])
     elif runs:
@@ -33,11 +33,6 @@ def ls(directory: Path | None, *, as_json: bool) -> None:
         print_table(columns, [_cells(run) for run in runs])
     else:
         click.echo(f"There are no runs below {root}. `garage run FILE` makes one.", err=True)
-
-
-def _say(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        click.echo(f"Cannot look into {error.filename}: {error.strerror}.", err=True)
 
 
 def _cells(run: RunSummary) -> list[str]:

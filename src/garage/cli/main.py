@@ -22,6 +22,10 @@ _COMMANDS = {
     "ls": "List the runs below a directory.",
     "show": "Show who a run is and what a snapshot of it holds.",
     "verify": "Read everything of a run and name what is damaged.",
+    "fork": "Make a run that begins with a snapshot of another one.",
+    "prune": "Forget snapshots of a run, and give their room back.",
+    "du": "Show what runs take up on the disk.",
+    "export": "Write a snapshot's values to a file for other programs.",
 }
 """Each is a function of that name in the module of that name; the help is here so that listing loads none."""
 

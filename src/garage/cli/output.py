@@ -32,6 +32,17 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def ranges(epochs: Sequence[int]) -> str:
+    """Ascending numbers, with neighbours joined: ``0-3, 7``."""
+    spans: list[list[int]] = []
+    for epoch in epochs:
+        if spans and epoch == spans[-1][1] + 1:
+            spans[-1][1] = epoch
+        else:
+            spans.append([epoch, epoch])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans) or "none"
+
+
 def age(moment: str | None) -> str:
     """How long ago an ISO 8601 time was, in one unit: ``3 min``."""
     if moment is None:

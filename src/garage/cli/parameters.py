@@ -14,7 +14,7 @@ from garage.experiment.context import Experiment
 
 _BOOLS = {"true": True, "false": False}
 _CONTAINERS = (Sequence, Mapping, AbstractSet)
-_MISSING = inspect.Parameter.empty
+_MISSING = UNKNOWN = inspect.Parameter.empty
 
 
 def parsed(words: Sequence[str], experiment: Experiment[Any]) -> dict[str, Any]:
@@ -27,30 +27,12 @@ def parsed(words: Sequence[str], experiment: Experiment[Any]) -> dict[str, Any]:
         ArgumentError: a parameter is unknown, missing or given twice, or a value is not of its type.
     """
     parameters = _parameters(experiment)
-    arguments: dict[str, Any] = {}
-    rest = list(words)
-    while rest:
-        option, equals, value = rest.pop(0).partition("=")
-        name = option.removeprefix("--").replace("-", "_")
-        if not option.startswith("--") or not name:
-            raise ArgumentError(_refused(experiment, f"got {option!r} where --KEY was expected"))
+
+    def kind_of(name: str) -> Any:  # noqa: ANN401 - an annotation can be anything
         parameter = _named(parameters, name)
-        if parameter is None:
-            raise ArgumentError(_refused(experiment, f"there is no parameter {option}"))
-        if name in arguments:
-            raise ArgumentError(_refused(experiment, f"{option} is given twice"))
-        kind = _kind(parameter)
-        if not equals:
-            if rest and not rest[0].startswith("--"):
-                value = rest.pop(0)
-            elif kind is bool:
-                value = "true"
-            else:
-                raise ArgumentError(_refused(experiment, f"{option} needs a value"))
-        try:
-            arguments[name] = converted(value, kind)
-        except (ValueError, SyntaxError) as error:
-            raise ArgumentError(_refused(experiment, f"{option} must be {_words(kind)}, got {value!r}")) from error
+        return UNKNOWN if parameter is None else _kind(parameter)
+
+    arguments = read(words, kind_of, lambda reason: _refused(experiment, reason))
     missing = [
         f"--{name.replace('_', '-')}"
         for name, parameter in parameters.items()
@@ -59,6 +41,43 @@ def parsed(words: Sequence[str], experiment: Experiment[Any]) -> dict[str, Any]:
     if missing:
         raise ArgumentError(_refused(experiment, f"{', '.join(missing)} must be given"))
     return arguments
+
+
+def read(words: Sequence[str], kind_of: Callable[[str], Any], refused: Callable[[str], str]) -> dict[str, Any]:
+    """Values by name from the words of a command line.
+
+    Args:
+        words: ``--name value``, ``--name=value``, or ``--name`` alone for a bool.
+        kind_of: gives the kind of a name's value, `UNKNOWN` if there is no such name.
+        refused: makes a message of a reason.
+
+    Raises:
+        ArgumentError: a name is unknown or given twice, or a value is not of its kind.
+    """
+    values: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or not name:
+            raise ArgumentError(refused(f"got {option!r} where --KEY was expected"))
+        kind = kind_of(name)
+        if kind is UNKNOWN:
+            raise ArgumentError(refused(f"there is no parameter {option}"))
+        if name in values:
+            raise ArgumentError(refused(f"{option} is given twice"))
+        if not equals:
+            if rest and not rest[0].startswith("--"):
+                value = rest.pop(0)
+            elif kind is bool:
+                value = "true"
+            else:
+                raise ArgumentError(refused(f"{option} needs a value"))
+        try:
+            values[name] = converted(value, kind)
+        except (ValueError, SyntaxError) as error:
+            raise ArgumentError(refused(f"{option} must be {_words(kind)}, got {value!r}")) from error
+    return values
 
 
 def described(experiment: Experiment[Any]) -> list[tuple[str, str]]:

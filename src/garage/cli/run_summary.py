@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
 from garage.errors import StorageError
 from garage.storage import manifest as manifests
+from garage.storage.disk import UNFINISHED
 from garage.storage.lock import Owner, holder_of
 from garage.storage.manifest import Manifest
 from garage.storage.run_directory import RunDirectory
@@ -66,9 +68,16 @@ def runs_below(root: Path, on_error: Callable[[OSError], None]) -> Iterator[Path
             folders.clear()
             continue
         seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(UNFINISHED)]
         if "run.json" in files:
             yield Path(folder)
             folders[:] = [name for name in folders if name not in _NOT_RUNS]
+
+
+def say_unreadable(error: OSError) -> None:
+    """Tell the user of a directory that cannot be looked into."""
+    if not isinstance(error, FileNotFoundError):
+        click.echo(f"Cannot look into {error.filename}: {error.strerror}.", err=True)
 
 
 def summarise(path: Path) -> RunSummary:

@@ -9,9 +9,10 @@ from typing import Any
 import click
 import msgspec
 
-from garage.cli.output import age, aligned, print_json
+from garage.cli import snapshot_name
+from garage.cli.output import age, aligned, print_json, ranges
 from garage.cli.run_summary import RunSummary, summarise
-from garage.errors import DamagedError, NoSnapshotError
+from garage.errors import ArgumentError, DamagedError, NoSnapshotError
 from garage.storage import manifest as manifests
 from garage.storage.manifest import Leaf, Manifest
 from garage.storage.run_directory import RunDirectory, RunInfo
@@ -37,22 +38,15 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
 def show(run: str, *, as_json: bool) -> None:
     """Show who RUN is, what its newest snapshot (or that of EPOCH) holds, and the command that continues it."""
-    path, epoch = _split(run)
-    view = _view(path, epoch)
+    path, which = snapshot_name.split(run)
+    if isinstance(which, str):
+        msg = f"`garage show` takes an epoch after the @, such as {path}@17; got {which!r}."
+        raise ArgumentError(msg)
+    view = _view(path, which)
     if as_json:
         print_json(_as_json(view))
     else:
         click.echo("\n".join(_lines(view)))
-
-
-def _split(text: str) -> tuple[Path, int | None]:
-    path, at, epoch = text.rpartition("@")
-    if not at or Path(text).exists():
-        return Path(text), None
-    if not (epoch.isdecimal() and epoch.isascii()):
-        msg = f"After the @ of RUN@EPOCH comes an epoch, such as {path}@17; got {epoch!r}."
-        raise click.UsageError(msg)
-    return Path(path), int(epoch)
 
 
 def _view(path: Path, epoch: int | None) -> _View:
@@ -81,7 +75,7 @@ def _of_epoch(directory: RunDirectory, whole: list[Manifest], epoch: int) -> Man
             return manifest
     if directory.manifest_path(epoch).is_file():
         manifests.read(directory.manifest_path(epoch))
-    epochs = _ranges([manifest.epoch for manifest in whole])
+    epochs = ranges([manifest.epoch for manifest in whole])
     msg = f"There is no snapshot of epoch {epoch} in {directory.path}; it has: {epochs}."
     raise NoSnapshotError(msg)
 
@@ -132,7 +126,7 @@ def _who(view: _View) -> list[tuple[str, str]]:
             ("parent", _parent(info)),
         ]
     kept = "" if info is None else f" (snapshot_mode {info.snapshot_mode!r}, gap {info.snapshot_gap})"
-    pairs.append(("snapshots", f"epochs {_ranges(view.epochs)}{kept}"))
+    pairs.append(("snapshots", f"epochs {ranges(view.epochs)}{kept}"))
     if holder is not None:
         pairs.append(("written by", f"process {holder.pid} on {holder.host} since {holder.locked_at}"))
     return pairs
@@ -194,17 +188,6 @@ def _continuation(view: _View) -> str:
     if more is not None:
         words += ["--n-epochs", str(more)]
     return shlex.join(words)
-
-
-def _ranges(epochs: list[int]) -> str:
-    """Ascending numbers, with neighbours joined: ``0-3, 7``."""
-    spans: list[list[int]] = []
-    for epoch in epochs:
-        if spans and epoch == spans[-1][1] + 1:
-            spans[-1][1] = epoch
-        else:
-            spans.append([epoch, epoch])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans) or "none"
 
 
 def _pairs(pairs: list[tuple[str, str]]) -> list[str]:

@@ -1,0 +1,76 @@
+"""``garage fork``: a new run that begins with a snapshot of another one."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from garage.cli import parameters, snapshot_name
+from garage.errors import ArgumentError
+from garage.storage import fork as forking
+from garage.storage.run_directory import RunDirectory
+
+
+@click.command(options_metavar="", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("run", required=False, metavar="RUN[@EPOCH]")
+@click.argument("new", required=False, metavar="NEW")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
+@click.option("--help", "-h", "wants_help", is_flag=True, help="Show this.")
+@click.pass_context
+def fork(ctx: click.Context, run: str | None, new: str | None, words: tuple[str, ...], *, wants_help: bool) -> None:
+    """Make the run NEW, which begins with the newest snapshot of RUN, or that of EPOCH (or first, last, best).
+
+    NEW is a name, beside RUN, or a path; it must not be there yet. Both share the snapshot's packs as hard links, and
+    neither needs the other.
+
+    --KEY VALUE changes an argument of the experiment function as NEW records it; a value is taken as what it was in
+    RUN. `garage run FILE --resume auto` with the same arguments then goes on with NEW, if NEW is named as the
+    experiment names its runs: name, name_1, name_2 ... `garage resume NEW` goes on with the objects of RUN, which
+    were built with the old arguments.
+    """
+    if wants_help:
+        click.echo(ctx.get_help())
+        return
+    if run is None or new is None or run.startswith("--") or new.startswith("--"):
+        got = " ".join(word for word in (run, new, *words) if word is not None) or "nothing"
+        msg = f"Expected RUN and NEW first, such as: garage fork data/local/experiment/trpo@9 trpo_1; got: {got}."
+        raise ArgumentError(msg)
+    path, which = snapshot_name.split(run)
+    arguments = _arguments(words, RunDirectory(path).info().arguments, path)
+    made = forking.fork(path, "last" if which is None else which, _place(path, new), arguments=arguments)
+    for problem in made.problems:
+        click.echo(f"Passed over a damaged snapshot: {problem}", err=True)
+    copied = f", {made.n_copied} of them copied" if made.n_copied else ""
+    click.echo(f"Forked epoch {made.manifest.epoch} of {path} into {made.path}. Packs: {made.n_packs}{copied}.")
+    if arguments:
+        changed = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in arguments.items())
+        click.echo(f"To go on with the changed arguments: garage run FILE --resume auto {changed}")
+    click.echo(f"To go on with the objects of {path}: {shlex.join(['garage', 'resume', str(made.path)])}")
+
+
+def _place(run: Path, new: str) -> Path:
+    """A name is one beside the run."""
+    if Path(new).name == new and new not in {os.curdir, os.pardir}:
+        return (run if run.name not in {"", os.pardir} else run.absolute()).parent / new
+    return Path(new)
+
+
+def _arguments(words: Sequence[str], recorded: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Changed arguments; each is of the kind that the recorded one is, for no signature is at hand."""
+
+    def refused(reason: str) -> str:
+        lines = [f"  --{name} (recorded: {value!r})" for name, value in recorded.items()] or ["  none"]
+        return "\n".join([f"Cannot fork {path}: {reason}. Its arguments:", *lines])
+
+    kinds = {name: _kind(value) for name, value in recorded.items()}
+    return parameters.read(words, lambda name: kinds.get(name, parameters.UNKNOWN), refused)
+
+
+def _kind(value: object) -> Any:  # noqa: ANN401 - a type, or a union of types
+    """A whole number may have been given for a parameter that takes any; null says nothing."""
+    if value is None:
+        return Any
+    return int | float if type(value) is int else type(value)
