@@ -8,8 +8,10 @@ import click
 
 from garage.errors import NothingLeftError
 from garage.experiment.recipes import surroundings_of
+from garage.experiment.signing_key import find_key
 from garage.experiment.tf_trainer import trainer_for
 from garage.experiment.trainer import Trainer
+from garage.experiment.trust import need_trust
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
 from garage.storage.writer import rewind as abandon_after
@@ -41,7 +43,10 @@ def _which(ctx: click.Context, param: click.Parameter, value: str) -> int | str:
 @click.option("--rewind", is_flag=True, help="With --from EPOCH: abandon the epochs after it, and stay in RUN.")
 @click.option("--n-epochs", type=int, help="In all, not in addition; by default as before.")
 @click.option("--batch-size", type=int, help="Steps of an epoch; by default as before.")
-def resume(run: Path, which: int | str, *, rewind: bool, n_epochs: int | None, batch_size: int | None) -> None:
+@click.option("--trust", is_flag=True, help="Run its code although your key has not signed it.")
+def resume(  # noqa: PLR0913 - one parameter an option
+    run: Path, which: int | str, *, rewind: bool, n_epochs: int | None, batch_size: int | None, trust: bool
+) -> None:
     """Go on with RUN, a run's directory.
 
     From its newest snapshot the run goes on in place; from an older one in a new directory beside it, unless
@@ -51,24 +56,29 @@ def resume(run: Path, which: int | str, *, rewind: bool, n_epochs: int | None, b
         if not isinstance(which, int):
             msg = "--rewind needs --from EPOCH, the epoch after which all are abandoned."
             raise click.UsageError(msg)
-        _rewind(run, which, n_epochs, batch_size)
-    with _trainer(run, which) as trainer:
-        trainer.restore(run, "last" if rewind else which)
+        _rewind(run, which, n_epochs, batch_size, trust=trust)
+    with _trainer(run, which, trust=trust) as trainer:
+        trainer.restore(run, "last" if rewind else which, trust=trust)
         trainer.resume(n_epochs=n_epochs, batch_size=batch_size)
 
 
-def _trainer(run: Path, which: int | str) -> contextlib.AbstractContextManager[Trainer]:
+def _trainer(run: Path, which: int | str, *, trust: bool) -> contextlib.AbstractContextManager[Trainer]:
     """One that can rebuild the run's objects."""
-    recipe = SnapshotStore(run).read(which).recipe
-    return contextlib.nullcontext(Trainer()) if recipe is None else trainer_for(surroundings_of(recipe))
+    key = None if trust else find_key()
+    snapshot = SnapshotStore(run, key).read(which)
+    if snapshot.recipe is None:
+        return contextlib.nullcontext(Trainer())
+    if not trust:
+        need_trust(snapshot, run, key)
+    return trainer_for(surroundings_of(snapshot.recipe))
 
 
-def _rewind(run: Path, epoch: int, n_epochs: int | None, batch_size: int | None) -> None:
+def _rewind(run: Path, epoch: int, n_epochs: int | None, batch_size: int | None, *, trust: bool) -> None:
     """Abandon the epochs after ``epoch``, once it is certain that training can go on from there."""
     logging.disable(logging.WARNING)  # the restore that counts says it all again
     try:
-        with _trainer(run, epoch) as trainer:
-            args = trainer.restore(run, epoch).changed(n_epochs=n_epochs, batch_size=batch_size)
+        with _trainer(run, epoch, trust=trust) as trainer:
+            args = trainer.restore(run, epoch, trust=trust).changed(n_epochs=n_epochs, batch_size=batch_size)
     finally:
         logging.disable(logging.NOTSET)
     if args.start_epoch >= args.n_epochs:

@@ -27,7 +27,9 @@ from garage.experiment.deterministic import import_loaded_frameworks
 from garage.experiment.fingerprint import differences, fingerprint, provenance
 from garage.experiment.run_state import Run, capture_state, checked_metrics, load_state, restored_episodes
 from garage.experiment.signals import Interrupts
+from garage.experiment.signing_key import find_key, own_key
 from garage.experiment.surroundings import ProcessAlone
+from garage.experiment.trust import need_trust
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
 from garage.recording.progress_table import ProgressTable
 from garage.sampler.local import LocalSampler
@@ -196,7 +198,7 @@ class Trainer:
         with console():
             own = self._own_snapshots()
             if own is not None:
-                self._restore(own, "last")
+                self._restore(own, "last", trust=False)
                 return self._train(args.changed(start_epoch=self._stats.last_itr))
             if run.seed_is_drawn:
                 logger.info("No seed was set; this run drew %d: set_seed(%d) repeats it", run.seed, run.seed)
@@ -220,15 +222,17 @@ class Trainer:
         with console(), self._writing() as writer:
             writer.commit(self._capture(epoch), requested=True)
 
-    def restore(self, from_dir: str | Path, from_epoch: int | str = "last") -> TrainArgs:
+    def restore(self, from_dir: str | Path, from_epoch: int | str = "last", *, trust: bool = False) -> TrainArgs:
         """Load a snapshot. Nothing on the disk changes.
 
         In a script that has not called ``setup``, the objects are rebuilt from the run's recipe, which runs the
-        code that it names. After ``setup``, only values are loaded, into the objects that were set up.
+        code that it names; so the snapshot has to be signed by the user's own key, as those that the user's runs
+        write are. After ``setup``, only values are loaded, into the objects that were set up, and no code runs.
 
         Args:
             from_dir: a run's directory.
             from_epoch: ``"last"``, ``"first"``, ``"best"`` or an epoch.
+            trust: rebuild the objects whoever signed the snapshot.
 
         Returns:
             What the run was trained with; ``start_epoch`` is the first epoch that ``resume`` computes.
@@ -238,6 +242,8 @@ class Trainer:
             DamagedError: there is, but none that verifies.
             FormatVersionError: another version of garage wrote it.
             InUseError: another process is writing there, and this trainer has no directory of its own.
+            UntrustedError: the objects would be rebuilt, and this user's key has not signed the snapshot.
+            SigningKeyError: that key cannot be used.
             RecipeError: the objects cannot be rebuilt.
             MismatchError: the snapshot does not fit the objects that were set up.
         """
@@ -245,7 +251,8 @@ class Trainer:
             own = self._own_snapshots()
             if own is not None:
                 logger.info("This run has snapshots of its own: going on from them instead of from %s", from_dir)
-            return self._restore(Path(from_dir).expanduser() if own is None else own, "last" if own else from_epoch)
+            path = Path(from_dir).expanduser() if own is None else own
+            return self._restore(path, "last" if own else from_epoch, trust=trust)
 
     def resume(
         self,
@@ -300,17 +307,20 @@ class Trainer:
         run.seed, run.seed_is_drawn = chosen, False
         return replace(origin, reseeded=chosen != origin.seed)
 
-    def _restore(self, path: Path, from_epoch: int | str) -> TrainArgs:
+    def _restore(self, path: Path, from_epoch: int | str, *, trust: bool) -> TrainArgs:
         logger.info("Restore from snapshot saved in %s", path)
         holder = holder_of(RunDirectory(path).lock_path) if self._config is None and path.is_dir() else None
         if holder is not None:
             raise InUseError(in_use(RunDirectory(path).lock_path, holder))
-        store = SnapshotStore(path)
+        key = None if self._set_up or trust else find_key()
+        store = SnapshotStore(path, key)
         snapshot = store.read(from_epoch, with_recipe=not self._set_up)
         manifest = snapshot.manifest
         for problem in snapshot.problems:
             logger.warning("Passed over a damaged snapshot, fell back to epoch %d: %s", manifest.epoch, problem)
         newest = from_epoch == "last" or store.read("last", with_recipe=False).manifest.epoch == manifest.epoch
+        if not self._set_up and not trust:
+            need_trust(snapshot, path, key)
         run = self._run if self._run is not None and self._set_up else self._rebuild(snapshot)
         self._run, self._interrupted = run, True  # until all of it is loaded
         load_state(run, snapshot, rebuilt=not self._set_up)
@@ -479,6 +489,9 @@ class Trainer:
 
     def _new_writer(self) -> RunWriter:
         run = self._need_run("save")
+        key, problem = own_key()
+        if key is None:
+            logger.warning("Snapshots are not signed: %s. To restore them without setup, pass trust=True", problem)
         goal = destination(self._config, self._origin, run.seed)
         if goal.last_epoch is not None and self._origin is not None and not self._origin.newest:
             rewind(RunDirectory(goal.path), goal.last_epoch)
@@ -490,6 +503,7 @@ class Trainer:
             recipe_problem=run.recipe_problem,
             last_epoch=goal.last_epoch,
             begins_with=goal.begins_with,
+            key=key,
         )
 
     @contextlib.contextmanager

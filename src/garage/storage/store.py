@@ -17,6 +17,7 @@ from garage.storage.manifest import Leaf, Manifest
 from garage.storage.packs import ChunkReader
 from garage.storage.retention import best_of
 from garage.storage.run_directory import RunDirectory, content, whole_lines
+from garage.storage.signing import Signer, SigningKey, signer_of
 
 EPISODES = "episodes"
 """Stored episodes lie below this path of the state tree; they are read only when asked for."""
@@ -37,6 +38,7 @@ class StoredSnapshot:
         opaque: pickles by path, of objects that have no state of their own.
         recipe: what rebuilds the objects; None if the run has none, or it was not asked for.
         problems: why newer snapshots were passed over, one line each.
+        signer: who signed it. Unpickle nothing of it unless that was this user's key, or the user says so.
     """
 
     manifest: Manifest
@@ -44,6 +46,7 @@ class StoredSnapshot:
     opaque: dict[str, bytes]
     recipe: bytes | None
     problems: tuple[str, ...]
+    signer: Signer
 
 
 class SnapshotStore:
@@ -51,10 +54,11 @@ class SnapshotStore:
 
     Args:
         path: the run's directory.
+        key: the user's, to tell whether it signed a snapshot; without one, none counts as signed by it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.directory = RunDirectory(path)
+    def __init__(self, path: Path, key: SigningKey | None = None) -> None:
+        self.directory, self._key = RunDirectory(path), key
 
     def epochs(self) -> list[int]:
         """Epochs that have a manifest which is whole and not abandoned, ascending."""
@@ -216,13 +220,14 @@ class SnapshotStore:
         return [manifest for manifest in whole if manifest.epoch == best]
 
     def _load(self, manifest: Manifest, problems: tuple[str, ...], *, with_recipe: bool) -> StoredSnapshot:
+        signer = signer_of(manifest, self.directory.manifest_path(manifest.epoch), self._key)
         reader = ChunkReader(self.directory, manifest.chunks)
         kept_apart = f"{EPISODES}/"
         leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
         state = _decoded(reader, leaves)
         opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
         recipe = self._recipe(manifest) if with_recipe else None
-        return StoredSnapshot(manifest, state, opaque, recipe, problems)
+        return StoredSnapshot(manifest, state, opaque, recipe, problems, signer)
 
     def _recipe(self, manifest: Manifest) -> bytes | None:
         if manifest.recipe is None:
