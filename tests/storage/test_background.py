@@ -185,3 +185,16 @@ def test_the_threads_end_with_the_block(tmp_path):
         saver.submit(capture_of(0))
         assert threading.active_count() >= before + 2
     assert threading.active_count() == before
+
+
+def test_the_last_one_takes_nobodys_place(tmp_path):
+    disk = GatedDisk()
+    with opened_and_closed(tmp_path / "run", disk=disk) as (path, saver):
+        saver.submit(capture_of(0))
+        assert disk.arrived.wait(60)
+        for epoch in range(1, 5):
+            saver.submit(capture_of(epoch))
+        saver.submit(capture_of(5), is_last=True)
+        disk.gate.set()
+    assert snapshots(path) == [0, 4, 5]
+    assert SnapshotStore(path).epochs() == [4, 5]

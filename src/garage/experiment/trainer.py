@@ -450,7 +450,7 @@ class Trainer:
             self._saved_at = before
             logger.info("Saving snapshot...")
         capture = self._capture(epoch)
-        saver.submit(capture, is_saved=self._is_saved, stall_seconds=time.perf_counter() - before)
+        saver.submit(capture, is_saved=self._is_saved, is_last=is_last, stall_seconds=time.perf_counter() - before)
         if is_last:
             saver.drain()
         if self._is_saved:

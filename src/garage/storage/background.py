@@ -29,6 +29,7 @@ class _Job:
     capture: Capture
     is_saved: bool
     requested: bool
+    is_last: bool
     stall_seconds: float
 
 
@@ -84,7 +85,13 @@ class BackgroundWriter:
             error.add_note(f"Writing in the background had failed too: {self._error}")
 
     def submit(
-        self, capture: Capture, *, is_saved: bool = True, requested: bool = False, stall_seconds: float = 0.0
+        self,
+        capture: Capture,
+        *,
+        is_saved: bool = True,
+        requested: bool = False,
+        is_last: bool = False,
+        stall_seconds: float = 0.0,
     ) -> None:
         """Take one epoch, and return when it is on its way.
 
@@ -92,6 +99,7 @@ class BackgroundWriter:
             capture: the epoch; nobody may change its arrays any more.
             is_saved: whether there is to be a snapshot, or the row alone.
             requested: whether its snapshot is written in every mode, and never replaced by a newer one.
+            is_last: whether no other follows, so that it need not take another's place and the newest two are kept.
             stall_seconds: what training has waited for the capture, for the record.
 
         Raises:
@@ -100,7 +108,7 @@ class BackgroundWriter:
         self._wait_for(lambda: len(self._to_enter) < _MOST_ENTERING or self._error is not None)
         self._raise_failure()
         with self._changed:
-            self._to_enter.append(_Job(capture, is_saved or requested, requested, stall_seconds))
+            self._to_enter.append(_Job(capture, is_saved or requested, requested, is_last, stall_seconds))
             self._changed.notify_all()
 
     def drain(self) -> None:
@@ -137,7 +145,7 @@ class BackgroundWriter:
         entry = self._writer.enter(job.capture)
         if job.is_saved:
             with self._changed:
-                self._changed.wait_for(self._may_wait)
+                self._changed.wait_for(lambda: self._may_wait(job))
                 self._to_write = job, entry
                 self._changed.notify_all()
         return True
@@ -155,9 +163,9 @@ class BackgroundWriter:
             self._writer.snapshot(job.capture, entry, requested=job.requested, stall_seconds=job.stall_seconds)
         return True
 
-    def _may_wait(self) -> bool:
+    def _may_wait(self, job: _Job) -> bool:
         """Whether a snapshot may take the one place."""
-        return self._to_write is None or (self._replaces and not self._to_write[0].requested)
+        return self._to_write is None or (self._replaces and not self._to_write[0].requested and not job.is_last)
 
     def _is_idle(self) -> bool:
         return not self._to_enter and self._to_write is None and self._n_busy == 0
