@@ -208,10 +208,10 @@ class WriterLock:
         return self._path.with_name(f"{UNFINISHED}lock-{token}-{depth}")
 
     def _remove_own(self) -> None:
-        if _read(self._path) != self._data:
-            return
         claim_path = self._claim_path(self._data)
         try:
+            if self._renew() != self._data:  # from here on nobody takes the lock or its claim for silent
+                return
             self._disk.link(self._path, claim_path)  # needs no room on a full disk
         except (FileExistsError, FileNotFoundError):
             pass  # somebody takes over, or an earlier release of ours was refused half-way
