@@ -8,11 +8,11 @@ import click
 
 from garage.errors import NothingLeftError
 from garage.experiment.recipes import surroundings_of
-from garage.experiment.signing_key import find_key
 from garage.experiment.tf_trainer import trainer_for
 from garage.experiment.trainer import Trainer
 from garage.experiment.trust import need_trust
 from garage.storage.run_directory import RunDirectory
+from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
 from garage.storage.writer import rewind as abandon_after
 

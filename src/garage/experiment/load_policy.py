@@ -6,9 +6,9 @@ from garage.core.ports import Policy
 from garage.core.state import take
 from garage.errors import RecipeError
 from garage.experiment import recipes
-from garage.experiment.signing_key import find_key
 from garage.experiment.tf_trainer import rebuilding
 from garage.experiment.trust import need_trust
+from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
 
 

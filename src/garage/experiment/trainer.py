@@ -27,7 +27,6 @@ from garage.experiment.deterministic import import_loaded_frameworks
 from garage.experiment.fingerprint import differences, fingerprint, provenance
 from garage.experiment.run_state import Run, capture_state, checked_metrics, load_state, restored_episodes
 from garage.experiment.signals import Interrupts
-from garage.experiment.signing_key import find_key, own_key
 from garage.experiment.surroundings import ProcessAlone
 from garage.experiment.trust import need_trust
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
@@ -37,6 +36,7 @@ from garage.storage.background import BackgroundWriter
 from garage.storage.lock import holder_of, in_use
 from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory, pretty
+from garage.storage.signing_key import find_key, own_key
 from garage.storage.store import SnapshotStore, StoredSnapshot, row_json
 from garage.storage.writer import Capture, RunWriter, rewind
 

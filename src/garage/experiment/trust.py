@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from garage.errors import UntrustedError
-from garage.storage.manifest import Manifest
-from garage.storage.signing import Signer, SigningKey
+from garage.storage.signing import Signer, SigningKey, described
 from garage.storage.store import StoredSnapshot
 
 
@@ -35,17 +34,3 @@ def need_trust(snapshot: StoredSnapshot, path: Path, key: SigningKey | None) -> 
         "Runs of your own on another machine need its key there: see docs/trust.md."
     )
     raise UntrustedError(msg)
-
-
-def described(signer: Signer, manifest: Manifest, key: SigningKey | None) -> str:
-    """Who signed a manifest, as the end of a sentence about it."""
-    theirs = (manifest.signature or "").partition(":")[0]
-    if signer is Signer.THIS_KEY:
-        return f"is signed by your key {theirs}"
-    if signer is Signer.ANOTHER_KEY and key is None:
-        return f"is signed by the key {theirs!r}, and you have none yet"
-    if signer is Signer.ANOTHER_KEY and key is not None:
-        return f"is signed by the key {theirs!r}, and yours is {key.id!r}"
-    if signer is Signer.ALTERED:
-        return f"has been altered since your key {theirs!r} signed it"
-    return "is not signed"

@@ -105,5 +105,19 @@ def signer_of(manifest: Manifest, path: Path, key: SigningKey | None) -> Signer:
     return Signer.THIS_KEY if hmac.compare_digest(found, key.sign(blank).encode()) else Signer.ALTERED
 
 
+def described(signer: Signer, manifest: Manifest, key: SigningKey | None) -> str:
+    """Who signed a manifest, as the end of a sentence about it."""
+    theirs = (manifest.signature or "").partition(":")[0]
+    if signer is Signer.THIS_KEY:
+        return f"is signed by your key {theirs}"
+    if signer is Signer.ANOTHER_KEY and key is None:
+        return f"is signed by the key {theirs!r}, and you have none yet"
+    if signer is Signer.ANOTHER_KEY and key is not None:
+        return f"is signed by the key {theirs!r}, and yours is {key.id!r}"
+    if signer is Signer.ALTERED:
+        return f"has been altered since your key {theirs!r} signed it"
+    return "is not signed"
+
+
 def _mac_start(data: bytes) -> int:
     return data.rfind(_FIELD) + len(_FIELD) + _ID_DIGITS + len(":")
