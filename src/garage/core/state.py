@@ -12,11 +12,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from blake3 import blake3
 
+from garage.core.tracked import CapturedGroup, Keeps, TrackedGroup, is_storable, keeps_hashed, keeps_none
 from garage.core.types import Array, Scalar, State
 from garage.errors import ArgumentError, MismatchError
 
-Leaf: TypeAlias = Array | Scalar | dict[str, Any]
+Leaf: TypeAlias = Array | Scalar | TrackedGroup | CapturedGroup | dict[str, Any]
 
+GROUP = "group"
+"""The dtype of tracked groups."""
 EMPTY: dict[str, Any] = {}
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -43,12 +46,14 @@ def rebuild(leaves: Mapping[str, Leaf]) -> State:
     return state
 
 
-def copied(state: State) -> State:
-    """A deep copy that shares no memory with the original."""
-    return {
-        key: copied(value) if isinstance(value, dict) else value.copy() if isinstance(value, np.ndarray) else value
-        for key, value in state.items()
-    }
+def copied(state: State, keeps: Keeps = keeps_none) -> State:
+    """A deep copy that shares no memory with the original; tracked groups are captured.
+
+    Args:
+        state: the original.
+        keeps: which blocks of tracked groups need not be copied, for whom the copy is made.
+    """
+    return {key: _copied(value, keeps) for key, value in state.items()}
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,9 @@ class LeafCode:
     """A leaf as bytes.
 
     Attributes:
-        dtype: NumPy's little-endian name of an array's type, or ``bool int float str null empty``.
-        shape: of an array; empty for others.
-        data: little-endian, C order; for scalars their JSON text.
+        dtype: NumPy's little-endian name of an array's type, or ``bool int float str null empty group``.
+        shape: of an array; ``(n_rows,)`` of a tracked group; empty for others.
+        data: little-endian, C order; for scalars their JSON text; for groups the text that names columns and chunks.
     """
 
     dtype: str
@@ -74,9 +79,7 @@ class LeafCode:
 def encode(path: str, leaf: Leaf) -> LeafCode:
     """A leaf as bytes; arrays are not copied if they already lie in little-endian C order."""
     if isinstance(leaf, np.ndarray):
-        # Extended precision is refused too: its layout is the machine's, and some of its bytes are nobody's.
-        extended = leaf.dtype.kind in "fc" and leaf.dtype.itemsize > (8 if leaf.dtype.kind == "f" else 16)
-        if leaf.dtype.kind not in "biufcSU" or extended:
+        if not is_storable(leaf.dtype):
             msg = (
                 f"Cannot store `{path}`: its dtype is {leaf.dtype}; a state holds numbers of at most 64 bits, complex "
                 "ones of at most 128, booleans and fixed strings. Turn it into arrays of those in state_dict()."
@@ -85,13 +88,16 @@ def encode(path: str, leaf: Leaf) -> LeafCode:
         little = leaf.astype(leaf.dtype.newbyteorder("<"), copy=False)
         contiguous = np.ascontiguousarray(little)
         return LeafCode(contiguous.dtype.str, leaf.shape, contiguous.reshape(-1).view(np.uint8).data)
+    if isinstance(leaf, TrackedGroup | CapturedGroup):
+        group = leaf.captured(keeps_hashed) if isinstance(leaf, TrackedGroup) else leaf
+        return LeafCode(GROUP, (group.n_rows,), group.text())
     if isinstance(leaf, dict):
         return LeafCode("empty", (), b"{}")
     return LeafCode(_SCALARS[type(leaf)], (), json.dumps(json_scalar(leaf)).encode())
 
 
 def decode(path: str, dtype: str, shape: tuple[int, ...], data: bytes | bytearray | memoryview) -> Leaf:
-    """The inverse of `encode`; an array is a fresh, writable one.
+    """The inverse of `encode`; an array is a fresh, writable one. Tracked groups are read by other means.
 
     Raises:
         MismatchError: the bytes cannot be of that dtype and shape.
@@ -148,6 +154,14 @@ def take(state: State, key: str, owner: str) -> Any:  # noqa: ANN401 - the calle
     return state[key]
 
 
+def _copied(value: Any, keeps: Keeps) -> Any:  # noqa: ANN401 - whatever a state holds
+    if isinstance(value, dict):
+        return copied(value, keeps)
+    if isinstance(value, TrackedGroup):
+        return value.captured(keeps)
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
     for key, value in node.items():
         # Tabs and line ends would make two trees one in the digest, and half a surrogate pair has no bytes.
@@ -162,12 +176,12 @@ def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
                 yield from _leaves(value, f"{path}/")
             else:
                 yield path, EMPTY
-        elif isinstance(scalar, np.ndarray) or type(scalar) in _SCALARS:
+        elif isinstance(scalar, np.ndarray | TrackedGroup | CapturedGroup) or type(scalar) in _SCALARS:
             yield path, scalar
         else:
             msg = (
                 f"Cannot store `{path}`: it is a {type(value).__name__}; a state holds dicts of arrays, numbers, "
-                "strings, booleans and None. Turn it into those in state_dict()."
+                "strings, booleans, None and tracked groups. Turn it into those in state_dict()."
             )
             raise ArgumentError(msg)
 

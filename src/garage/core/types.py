@@ -14,9 +14,11 @@ from garage.errors import MismatchError
 if TYPE_CHECKING:
     import gymnasium
 
+    from garage.core.tracked import CapturedGroup, TrackedGroup
+
 Array: TypeAlias = npt.NDArray[Any]
 Scalar: TypeAlias = bool | int | float | str | None
-State: TypeAlias = dict[str, "Array | Scalar | State"]
+State: TypeAlias = dict[str, "Array | Scalar | TrackedGroup | CapturedGroup | State"]
 Metrics: TypeAlias = dict[str, float]
 Infos: TypeAlias = Mapping[str, Array]
 

@@ -10,6 +10,7 @@ import numpy as np
 from garage import process
 from garage.core.ports import Algorithm, Env, Stateful, Surroundings
 from garage.core.state import copied, differences, take
+from garage.core.tracked import Keeps, keeps_none
 from garage.core.types import EpisodeBatch, State
 from garage.errors import ArgumentError, MismatchError, RecipeError
 from garage.experiment import recipes
@@ -44,24 +45,27 @@ class Run:
     seed_is_drawn: bool = False
 
 
-def capture_state(run: Run, epoch: int, batch: EpisodeBatch | None) -> tuple[State, dict[str, bytes]]:
+def capture_state(
+    run: Run, epoch: int, batch: EpisodeBatch | None, keeps: Keeps = keeps_none
+) -> tuple[State, dict[str, bytes]]:
     """The state tree after an epoch, sharing no memory with the live objects, and the opaque parts.
 
     Args:
         run: the objects.
         epoch: the last finished one.
         batch: episodes to keep beside the state, or None.
+        keeps: which blocks of tracked groups need not be copied.
     """
     state: State = {
         **run.surroundings.state_dict(),
-        "env": copied(run.env.state_dict()) if isinstance(run.env, Stateful) else {},
+        "env": copied(run.env.state_dict(), keeps) if isinstance(run.env, Stateful) else {},
         "sampler": run.collector.sampler_state(),
         "counters": {"epoch": epoch, "seed": run.seed, **run.collector.counters_state()},
         "process": process.generators_state(),
     }
     opaque: dict[str, bytes] = {}
     if isinstance(run.algo, Stateful):
-        state["algo"] = copied(run.algo.state_dict())
+        state["algo"] = copied(run.algo.state_dict(), keeps)
     else:
         opaque["algo"] = recipes.dump_opaque("algo", run.algo)
     if batch is not None:

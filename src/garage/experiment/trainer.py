@@ -17,6 +17,7 @@ from garage.core.ports import Algorithm, Env, Sampler, Stateful, Surroundings
 from garage.core.spaces import check_fit
 from garage.core.state import take
 from garage.core.streams import Streams
+from garage.core.tracked import keeps_hashed, keeps_none
 from garage.errors import ArgumentError, InUseError, NothingLeftError, OrderError, RecipeError, StorageError
 from garage.experiment import recipes
 from garage.experiment.arguments import Stats, TrainArgs, tables
@@ -449,17 +450,19 @@ class Trainer:
         if self._is_saved:
             self._saved_at = before
             logger.info("Saving snapshot...")
-        capture = self._capture(epoch)
+        capture = self._capture(epoch, is_saved=self._is_saved)
         saver.submit(capture, is_saved=self._is_saved, is_last=is_last, stall_seconds=time.perf_counter() - before)
         if is_last:
             saver.drain()
         if self._is_saved:
             logger.info("Saved")
 
-    def _capture(self, epoch: int) -> Capture:
+    def _capture(self, epoch: int, *, is_saved: bool = True) -> Capture:
         run = self._need_run("save")
         args = self._args
-        state, opaque = capture_state(run, epoch, self._stats.last_episode if args and args.store_episodes else None)
+        keeps = keeps_none if self._writer is None else self._writer.keeps if is_saved else keeps_hashed
+        batch = self._stats.last_episode if args and args.store_episodes else None
+        state, opaque = capture_state(run, epoch, batch, keeps)
         return Capture(
             epoch=epoch,
             state=state,

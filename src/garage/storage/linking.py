@@ -18,8 +18,7 @@ from garage.core.types import State
 from garage.errors import WriteError
 from garage.storage import packs
 from garage.storage.disk import UNFINISHED, Disk, refused
-from garage.storage.manifest import Leaf, Manifest, Piece
-from garage.storage.packs import LeafBytes
+from garage.storage.manifest import Manifest, Piece
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import UNDIGESTED
 
@@ -73,21 +72,28 @@ def with_state(manifest: Manifest, changes: State, directory: RunDirectory, disk
     """
     if not changes:
         return manifest
-    flat = state_trees.flatten(state_trees.rebuild(changes))
-    codes = [(path, state_trees.encode(path, leaf)) for path, leaf in flat.items()]
-    chunks, cut = packs.cut([LeafBytes(path, code.dtype, code.shape, code.data) for path, code in codes])
-    placed, _ = packs.store(directory, disk, chunks, {chunk.hash: chunk for chunk in manifest.chunks})
+    added, added_groups = packs.as_bytes(state_trees.rebuild(changes))
     n_before = len(manifest.chunks)
-    added = [
-        Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.hash, tuple(_shifted(piece, n_before) for piece in leaf.pieces))
-        for leaf in cut
+    chunks, cut = packs.cut(added)
+    all_chunks, cut_groups = packs.cut_groups(added_groups, chunks)
+    placed, _ = packs.store(directory, disk, all_chunks, {chunk.hash: chunk for chunk in manifest.chunks})
+    leaves = [leaf for leaf in manifest.leaves if not _is_changed(leaf.path, changes)]
+    leaves += [
+        msgspec.structs.replace(leaf, pieces=tuple(_shifted(piece, n_before) for piece in leaf.pieces)) for leaf in cut
     ]
-    kept = [leaf for leaf in manifest.leaves if not any(_lies_in(leaf.path, path) for path in changes)]
-    leaves = sorted([*kept, *added], key=lambda leaf: leaf.path)
-    digest = state_trees.digest(
-        (leaf.path, leaf.dtype, leaf.shape, leaf.hash) for leaf in leaves if not leaf.path.startswith(UNDIGESTED)
+    groups = [group for group in manifest.groups if not _is_changed(group.path, changes)]
+    groups += [
+        msgspec.structs.replace(group, blocks=tuple(index + n_before for index in group.blocks)) for group in cut_groups
+    ]
+    codes = [(leaf.path, leaf.dtype, leaf.shape, leaf.hash) for leaf in leaves]
+    codes += [(group.path, state_trees.GROUP, (group.rows,), group.hash) for group in groups]
+    return msgspec.structs.replace(
+        manifest,
+        digest=state_trees.digest(code for code in codes if not code[0].startswith(UNDIGESTED)),
+        leaves=tuple(sorted(leaves, key=lambda leaf: leaf.path)),
+        groups=tuple(sorted(groups, key=lambda group: group.path)),
+        chunks=(*manifest.chunks, *placed),
     )
-    return msgspec.structs.replace(manifest, digest=digest, leaves=tuple(leaves), chunks=(*manifest.chunks, *placed))
 
 
 @contextlib.contextmanager
@@ -160,5 +166,5 @@ def _shifted(piece: Piece, n: int) -> Piece:
     return Piece(piece.chunk + n, piece.offset, piece.size)
 
 
-def _lies_in(path: str, place: str) -> bool:
-    return path == place or path.startswith(f"{place}/")
+def _is_changed(path: str, changes: State) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in changes)

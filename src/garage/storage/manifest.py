@@ -56,6 +56,34 @@ class Leaf(msgspec.Struct, frozen=True):
     pieces: tuple[Piece, ...]
 
 
+class GroupColumn(msgspec.Struct, frozen=True):
+    """One column of a tracked group."""
+
+    name: str
+    dtype: str
+    """NumPy's little-endian name."""
+    shape: tuple[int, ...]
+    """Of one row."""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """One tracked group of the state tree."""
+
+    path: str
+    rows: int
+    """Those that it holds."""
+    capacity: int
+    """Those that it has room for."""
+    block_rows: int
+    """Rows of each block but the last."""
+    columns: tuple[GroupColumn, ...]
+    """Sorted by name."""
+    hash: str
+    """BLAKE3 over its columns and the hashes of its blocks."""
+    blocks: tuple[int, ...]
+    """Indices into chunks: one whole chunk a block, its columns back to back."""
+
+
 class Log(msgspec.Struct, frozen=True):
     """How much of metrics.jsonl belongs to the snapshot."""
 
@@ -95,6 +123,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
     leaves: tuple[Leaf, ...]
     opaque: tuple[Leaf, ...]
+    groups: tuple[Group, ...] = ()
     chunks: tuple[Chunk, ...]
     signature: str | None = None
     """Key and code of whoever wrote it, see `garage.storage.signing`; None if it is unsigned."""

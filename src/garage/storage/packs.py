@@ -1,16 +1,20 @@
 """Chunks: bytes named by their hash; packs: files of chunks, written once and named by their content."""
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import zstandard
 from blake3 import blake3
 
-from garage.errors import DamagedError
+from garage.core import state as state_trees
+from garage.core import tracked
+from garage.core.tracked import CapturedGroup, Column, TrackedGroup
+from garage.core.types import Array, State
+from garage.errors import ArgumentError, DamagedError, MismatchError, WriteError
 from garage.storage.disk import Disk
-from garage.storage.manifest import Chunk, Leaf, Piece
+from garage.storage.manifest import Chunk, Group, GroupColumn, Leaf, Piece
 from garage.storage.run_directory import RunDirectory
 
 CHUNK_BYTES = 1 << 20
@@ -39,6 +43,63 @@ class LeafBytes:
         self.path, self.dtype, self.shape = path, dtype, shape
         self.data = memoryview(data)
         self.hash = blake3(self.data).hexdigest()
+
+
+class GroupBytes:
+    """A tracked group on its way to the disk.
+
+    Args:
+        path: in the state tree.
+        group: as it was captured.
+    """
+
+    dtype = state_trees.GROUP
+
+    def __init__(self, path: str, group: CapturedGroup) -> None:
+        self.path, self.group = path, group
+        self.shape = (group.n_rows,)
+        self.hash = blake3(group.text()).hexdigest()
+
+
+def as_bytes(state: State) -> tuple[tuple[LeafBytes, ...], tuple[GroupBytes, ...]]:
+    """A state tree's leaves and tracked groups on their way to the disk, each sorted by path."""
+    leaves, groups = [], []
+    for path, leaf in state_trees.flatten(state).items():
+        if isinstance(leaf, TrackedGroup | CapturedGroup):
+            groups.append(GroupBytes(path, leaf.captured() if isinstance(leaf, TrackedGroup) else leaf))
+        else:
+            code = state_trees.encode(path, leaf)
+            leaves.append(LeafBytes(path, code.dtype, code.shape, code.data))
+    return tuple(leaves), tuple(groups)
+
+
+class BlockBytes(NamedTuple):
+    """A chunk whose hash is known already; its bytes may be with who wrote them before."""
+
+    hash: str
+    data: Array | None
+
+
+def cut_groups(
+    groups: Sequence[GroupBytes], chunks: Sequence[bytes | memoryview | BlockBytes]
+) -> tuple[list[bytes | memoryview | BlockBytes], list[Group]]:
+    """Add the blocks of groups to the chunks: all chunks, and the groups, whose blocks index them."""
+    chunks, entries = list(chunks), []
+    for each in groups:
+        group, first = each.group, len(chunks)
+        chunks += map(BlockBytes, group.hashes(), group.contents)
+        entries.append(
+            Group(
+                path=each.path,
+                rows=group.n_rows,
+                capacity=group.capacity,
+                block_rows=tracked.block_rows(group.columns),
+                columns=tuple(GroupColumn(*column) for column in group.columns),
+                hash=each.hash,
+                blocks=tuple(range(first, len(chunks))),
+            )
+        )
+    return chunks, entries
 
 
 def cut(
@@ -81,15 +142,31 @@ def cut(
 
 
 def store(
-    directory: RunDirectory, disk: Disk, chunks: Sequence[bytes | memoryview], known: Mapping[str, Chunk]
+    directory: RunDirectory, disk: Disk, chunks: Sequence[bytes | memoryview | BlockBytes], known: Mapping[str, Chunk]
 ) -> tuple[list[Chunk], int]:
     """Write the chunks that are not ``known`` yet.
 
     Returns:
         Where each chunk lies, in the order given, and the number of bytes written.
+
+    Raises:
+        WriteError: the disk refused; or one is neither known nor at hand.
     """
-    names = [blake3(chunk).hexdigest() for chunk in chunks]
-    fresh = {name: chunk for name, chunk in zip(names, chunks, strict=True) if name not in known}
+    named = [
+        (chunk.hash, chunk.data) if isinstance(chunk, BlockBytes) else (blake3(chunk).hexdigest(), chunk)
+        for chunk in chunks
+    ]
+    fresh: dict[str, bytes | memoryview] = {}
+    for name, data in named:
+        if name in known or name in fresh:
+            continue
+        if data is None:
+            msg = (
+                f"Cannot write a snapshot into {directory.path}: a block of a tracked group that was there "
+                f"({name[:12]}) is gone. The next snapshot holds all of the group again; save again."
+            )
+            raise WriteError(msg)
+        fresh[name] = data.data if isinstance(data, np.ndarray) else data
     placed: dict[str, Chunk] = {}
     n_written = 0
     for batch in _packfuls(fresh):
@@ -100,7 +177,7 @@ def store(
         written = write_pack(directory, disk, entries)
         n_written += pack_bytes(chunk.stored for chunk in written)
         placed |= {chunk.hash: chunk for chunk in written}
-    return [placed.get(name) or known[name] for name in names], n_written
+    return [placed.get(name) or known[name] for name, _ in named], n_written
 
 
 class StoredChunk(NamedTuple):
@@ -177,6 +254,102 @@ class ChunkReader:
             raise DamagedError(_damaged(leaf, "its bytes do not match its hash"))
         return data
 
+    def group(self, group: Group) -> TrackedGroup:
+        """A whole tracked group.
+
+        Raises:
+            DamagedError: it is not what was written, or a block is missing; the message names the group and the rows.
+        """
+        columns = self._checked_columns(group)
+        blocks = ((self._chunks[index].hash, self._block(group, n)) for n, index in enumerate(group.blocks))
+        try:
+            return TrackedGroup.restored(columns, group.capacity, group.rows, blocks)
+        except (MismatchError, ValueError, MemoryError, OverflowError) as error:
+            raise DamagedError(_damaged(group, str(error))) from error
+
+    def columns(
+        self, group: Group, names: Iterable[str] | None = None, blocks: Iterable[int] | None = None
+    ) -> dict[str, Array]:
+        """Some columns of a tracked group, of all rows or of those of some blocks, in that order.
+
+        Every block asked for is read whole, for its hash is over all its columns.
+
+        Args:
+            group: an entry of the manifest.
+            names: of columns; None for all.
+            blocks: numbers of blocks, from 0; None for all.
+
+        Raises:
+            ArgumentError: there is no such column or block.
+            DamagedError: a block is missing or is not what was written; the message names the group and the rows.
+        """
+        columns = self._checked_columns(group)
+        wanted = [column.name for column in columns] if names is None else list(names)
+        numbers = range(len(group.blocks)) if blocks is None else list(blocks)
+        known = {column.name for column in columns}
+        if not known.issuperset(wanted) or any(not 0 <= number < len(group.blocks) for number in numbers):
+            msg = (
+                f"Cannot read the columns {wanted} of `{group.path}`: it has the columns {sorted(known)} and "
+                f"{len(group.blocks)} blocks."
+            )
+            raise ArgumentError(msg)
+        found = []
+        for number in numbers:
+            start, stop = group_rows(group, number)
+            found.append(tracked.unpacked(columns, stop - start, self._block(group, number)))
+        if not found:
+            found = [tracked.unpacked(columns, 0, b"")]
+        return {name: np.concatenate([part[name] for part in found]) for name in wanted}
+
+    def damaged_blocks(self, group: Group) -> Iterator[str]:
+        """A line for each run of neighbouring blocks that are missing or damaged for the same reason."""
+        try:
+            self._checked_columns(group)
+        except DamagedError as error:
+            yield str(error)
+            return
+        reasons: list[tuple[int, int, str]] = []
+        for number, index in enumerate(group.blocks):
+            try:
+                _read(self._directory, self._chunks[index])
+            except DamagedError as error:
+                start, stop = group_rows(group, number)
+                if reasons and reasons[-1][1:] == (start, str(error)):
+                    start, _, _ = reasons.pop()
+                reasons.append((start, stop, str(error)))
+        for start, stop, reason in reasons:
+            yield _damaged(group, f"rows {start} to {stop - 1}: {reason}")
+
+    def _checked_columns(self, group: Group) -> tuple[Column, ...]:
+        """The columns of an entry that says nothing impossible of chunks that exist."""
+        columns = tuple(Column(column.name, column.dtype, column.shape) for column in group.columns)
+        try:
+            n_rows = tracked.checked_block_rows(columns)
+        except (ArgumentError, ValueError, TypeError, SyntaxError, RecursionError) as error:
+            msg = _damaged(group, f"its columns are not those of a tracked group: {error}")
+            raise DamagedError(msg) from error
+        n_blocks = len(group.blocks)
+        if group.block_rows != n_rows or not max(0, (n_blocks - 1) * n_rows + 1) <= group.rows <= n_blocks * n_rows:
+            raise DamagedError(_damaged(group, f"{n_blocks} blocks of {group.block_rows} rows are not {group.rows}"))
+        if any(not 0 <= index < len(self._chunks) for index in group.blocks) or not group.rows <= group.capacity:
+            raise DamagedError(_damaged(group, "its manifest has not all of its blocks, or no room for its rows"))
+        text = tracked.group_text(columns, group.capacity, (self._chunks[index].hash for index in group.blocks))
+        if blake3(text).hexdigest() != group.hash:
+            raise DamagedError(_damaged(group, "its columns and blocks do not match its hash"))
+        row_bytes = sum(column.row_bytes for column in columns)
+        for number, index in enumerate(group.blocks):
+            start, stop = group_rows(group, number)
+            if self._chunks[index].raw != (stop - start) * row_bytes:
+                raise DamagedError(_damaged(group, f"rows {start} to {stop - 1}: their chunk has another length"))
+        return columns
+
+    def _block(self, group: Group, number: int) -> bytes:
+        try:
+            return _read(self._directory, self._chunks[group.blocks[number]])[1]
+        except DamagedError as error:
+            start, stop = group_rows(group, number)
+            raise DamagedError(_damaged(group, f"rows {start} to {stop - 1}: {error}")) from error
+
     def _chunk(self, index: int, leaf: Leaf) -> bytes:
         if self._last[0] != index:
             self._last = (index, self._read(self._chunks[index], leaf))
@@ -187,6 +360,11 @@ class ChunkReader:
             return _read(self._directory, chunk)[1]
         except DamagedError as error:
             raise DamagedError(_damaged(leaf, str(error))) from error
+
+
+def group_rows(group: Group, number: int) -> tuple[int, int]:
+    """The first row of a block, and the one after its last."""
+    return number * group.block_rows, min((number + 1) * group.block_rows, group.rows)
 
 
 def pack_names(directory: RunDirectory) -> dict[str, Path]:
@@ -222,9 +400,16 @@ def _read(directory: RunDirectory, chunk: Chunk) -> tuple[bytes, bytes]:
 
 
 def _packfuls(chunks: Mapping[str, bytes | memoryview]) -> Iterable[list[tuple[str, bytes | memoryview]]]:
-    per_pack = PACK_BYTES // CHUNK_BYTES
-    items = iter(chunks.items())
-    while batch := list(itertools.islice(items, per_pack)):
+    batch: list[tuple[str, bytes | memoryview]] = []
+    size = 0
+    for name, chunk in chunks.items():
+        n_bytes = memoryview(chunk).nbytes
+        if size + n_bytes > PACK_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append((name, chunk))
+        size += n_bytes
+    if batch:
         yield batch
 
 
@@ -242,5 +427,5 @@ def _decompressed(data: bytes, size: int) -> bytes:
     return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
 
 
-def _damaged(leaf: Leaf, reason: str) -> str:
+def _damaged(leaf: Leaf | Group, reason: str) -> str:
     return f"Cannot read `{leaf.path}`: {reason}."

@@ -13,7 +13,7 @@ from garage.core import state as state_trees
 from garage.core.types import State
 from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageError
 from garage.storage import manifest as manifests
-from garage.storage.manifest import Leaf, Manifest
+from garage.storage.manifest import Group, Leaf, Manifest
 from garage.storage.packs import ChunkReader
 from garage.storage.retention import best_of
 from garage.storage.run_directory import RunDirectory, content, whole_lines
@@ -154,6 +154,8 @@ class SnapshotStore:
                 _value(leaf, reader.leaf(leaf))
             except DamagedError as error:
                 yield str(error)
+        for group in manifest.groups:
+            yield from reader.damaged_blocks(group)
         for leaf in manifest.opaque:
             try:
                 reader.leaf(leaf)
@@ -224,7 +226,7 @@ class SnapshotStore:
         reader = ChunkReader(self.directory, manifest.chunks)
         kept_apart = f"{EPISODES}/"
         leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
-        state = _decoded(reader, leaves)
+        state = _decoded(reader, leaves, manifest.groups)
         opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
         recipe = self._recipe(manifest) if with_recipe else None
         return StoredSnapshot(manifest, state, opaque, recipe, problems, signer)
@@ -244,8 +246,9 @@ class SnapshotStore:
         raise DamagedError(msg)
 
 
-def _decoded(reader: ChunkReader, leaves: Iterable[Leaf]) -> State:
-    return state_trees.rebuild({leaf.path: _value(leaf, reader.leaf(leaf)) for leaf in leaves})
+def _decoded(reader: ChunkReader, leaves: Iterable[Leaf], groups: Iterable[Group] = ()) -> State:
+    values: dict[str, state_trees.Leaf] = {leaf.path: _value(leaf, reader.leaf(leaf)) for leaf in leaves}
+    return state_trees.rebuild(values | {group.path: reader.group(group) for group in groups})
 
 
 def _value(leaf: Leaf, data: bytes) -> state_trees.Leaf:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from blake3 import blake3
 
 from garage.core import state as state_trees
+from garage.core.tracked import RESTORED, Block
 from garage.core.types import State
 from garage.errors import DamagedError, InUseError, NoSnapshotError, StorageError, WriteError
 from garage.storage import manifest as manifests
@@ -20,9 +21,9 @@ from garage.storage import packs, signing
 from garage.storage.disk import UNFINISHED, Disk
 from garage.storage.linking import Beginning, link_packs, remove_unfinished_forks, with_state
 from garage.storage.lock import WriterLock
-from garage.storage.manifest import Chunk, Leaf, Log, Manifest, Parent
+from garage.storage.manifest import Chunk, Group, Leaf, Log, Manifest, Parent
 from garage.storage.metrics_log import MetricsLog
-from garage.storage.packs import LeafBytes
+from garage.storage.packs import GroupBytes, LeafBytes
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory, RunInfo, content, now, whole_lines
 from garage.storage.signing import SigningKey
@@ -59,12 +60,23 @@ class Entry:
     Attributes:
         digest: of its state.
         leaves: of its state, as bytes.
+        groups: of its state.
         log: of metrics.jsonl up to its row.
     """
 
     digest: str
     leaves: tuple[LeafBytes, ...]
+    groups: tuple[GroupBytes, ...]
     log: Log
+
+
+class _Parts(NamedTuple):
+    """What a snapshot is made of, as its manifest says it."""
+
+    leaves: list[Leaf]
+    opaque: list[Leaf]
+    groups: list[Group]
+    chunks: list[Chunk]
 
 
 class RunWriter:
@@ -114,6 +126,7 @@ class RunWriter:
         self._lock = WriterLock(self.directory.lock_path, self._disk)
         try:
             self._packs_aside: set[str] = set()
+            self._token = object()
             self.problems: list[str] = []
             self._recipe_problem = recipe_problem
             self._recipe = None if recipe is None else blake3(recipe).hexdigest()
@@ -136,6 +149,14 @@ class RunWriter:
             self.snapshot(capture, entry, requested=requested)
         return entry.digest
 
+    def keeps(self, block: Block) -> bool:
+        """Whether a block of a tracked group lies in a pack and will until its group changes there; in any thread.
+
+        What this writer wrote of a group, or what it was restored from, is in all captures of the group since, until
+        it changes: so whichever of them are written or dropped, the newest snapshot names it.
+        """
+        return block.hash in self._chunks and (block.keeper is self._token or block.keeper is RESTORED)
+
     def enter(self, capture: Capture) -> Entry:
         """Compute an epoch's digest and append its row, unless it is there: a user's own ``save`` may come after it.
 
@@ -143,16 +164,18 @@ class RunWriter:
             InUseError: another process has taken over.
             WriteError: the disk refused; what was committed before is intact.
         """
-        codes = [(path, state_trees.encode(path, leaf)) for path, leaf in state_trees.flatten(capture.state).items()]
-        leaves = tuple(LeafBytes(path, code.dtype, code.shape, code.data) for path, code in codes)
+        leaves, groups = packs.as_bytes(capture.state)
+        everything: list[LeafBytes | GroupBytes] = [*leaves, *groups]
         digest = state_trees.digest(
-            (leaf.path, leaf.dtype, leaf.shape, leaf.hash) for leaf in leaves if not leaf.path.startswith(UNDIGESTED)
+            (leaf.path, leaf.dtype, leaf.shape, leaf.hash)
+            for leaf in everything
+            if not leaf.path.startswith(UNDIGESTED)
         )
         self._lock.check()
         if capture.metrics is not None:
             self._log.append(row_json(capture.epoch, digest, capture.metrics))
             self._judge(capture.epoch, capture.metrics)
-        return Entry(digest, leaves, self._log.state)
+        return Entry(digest, leaves, groups, self._log.state)
 
     def snapshot(self, capture: Capture, entry: Entry, *, requested: bool, stall_seconds: float = 0.0) -> None:
         """Write the snapshot of an epoch whose row has been entered.
@@ -174,12 +197,13 @@ class RunWriter:
         needed = [leaf for leaf in entry.leaves if leaf not in kept_apart]
         chunks, cut = packs.cut([*needed, *opaque])
         chunks, episodes = packs.cut(kept_apart, chunks)
+        all_chunks, groups = packs.cut_groups(entry.groups, chunks)
         with self._unless_taken():
-            placed, n_written = packs.store(self.directory, self._disk, chunks, self._chunks)
+            placed, n_written = packs.store(self.directory, self._disk, all_chunks, self._chunks)
             self._log.sync()
-        leaf_entries, opaque_entries = [*cut[: len(needed)], *episodes], cut[len(needed) :]
+        parts = _Parts([*cut[: len(needed)], *episodes], cut[len(needed) :], groups, placed)
         with self._unless_taken():
-            self._write_manifest(capture, entry, leaf_entries, opaque_entries, placed, requested=requested)
+            self._write_manifest(capture, entry, parts, requested=requested)
         self.add_event(
             "snapshot",
             epoch=capture.epoch,
@@ -384,16 +408,7 @@ class RunWriter:
         )
         self._log = MetricsLog(path, readable, self._disk)
 
-    def _write_manifest(  # noqa: PLR0913 - what a manifest is made of
-        self,
-        capture: Capture,
-        entry: Entry,
-        leaves: list[Leaf],
-        opaque: list[Leaf],
-        chunks: list[Chunk],
-        *,
-        requested: bool,
-    ) -> None:
+    def _write_manifest(self, capture: Capture, entry: Entry, parts: _Parts, *, requested: bool) -> None:
         replaced = self._manifests.get(capture.epoch)
         manifest = Manifest(
             run=self.info.id,
@@ -410,9 +425,10 @@ class RunWriter:
             recipe=self._recipe,
             recipe_problem=self._recipe_problem,
             log=entry.log,
-            leaves=tuple(leaves),
-            opaque=tuple(opaque),
-            chunks=tuple(chunks),
+            leaves=tuple(parts.leaves),
+            opaque=tuple(parts.opaque),
+            groups=tuple(parts.groups),
+            chunks=tuple(parts.chunks),
         )
         data = signing.encode(manifest, self._key)
         path = self.directory.manifest_path(capture.epoch)
@@ -424,7 +440,10 @@ class RunWriter:
             # After a refused sync of the folder it is there all the same, and its packs must stay.
             if content(path) == data:
                 self._manifests[capture.epoch] = manifests.decode(data, str(path))
-        self._chunks |= {chunk.hash: chunk for chunk in chunks}
+        self._chunks |= {chunk.hash: chunk for chunk in parts.chunks}
+        for captured in entry.groups:
+            for block in captured.group.blocks:
+                block.keeper = self._token
 
     def _judge(self, epoch: int, metrics: dict[str, Any]) -> None:
         if self.retention.keep_best in metrics:
@@ -513,6 +532,7 @@ def _checked_chunks(manifest: Manifest) -> dict[str, Chunk]:
     """Those that were read and found whole with the snapshot; of its episodes and of other snapshots none was."""
     leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(f"{EPISODES}/")]
     indices = {piece.chunk for leaf in (*leaves, *manifest.opaque) for piece in leaf.pieces}
+    indices |= {index for group in manifest.groups for index in group.blocks}
     return {manifest.chunks[index].hash: manifest.chunks[index] for index in indices}
 
 
