@@ -452,8 +452,6 @@ class Trainer:
             logger.info("Saving snapshot...")
         capture = self._capture(epoch, is_saved=self._is_saved)
         saver.submit(capture, is_saved=self._is_saved, is_last=is_last, stall_seconds=time.perf_counter() - before)
-        if is_last:
-            saver.drain()
         if self._is_saved:
             logger.info("Saved")
 
