@@ -1,6 +1,7 @@
 """Locks of other hosts, races for locks, and holders that wake up when their lock is gone."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -321,7 +322,7 @@ def dead_claim(path):
 @pytest.mark.parametrize("words", [(), ("no-links",)])
 def test_of_those_that_race_one_wins(tmp_path, others, words):
     racers = [others(*words), others(*words), others("elsewhere", *words)]
-    for number in range(60):
+    for number in range(25):
         for prepare in (nothing, dead, silent, unreadable, dead_claim):
             path = tmp_path / f"{prepare.__name__}-{number}" / "lock"
             path.parent.mkdir()
@@ -338,6 +339,9 @@ def test_of_those_that_race_one_wins(tmp_path, others, words):
 
 class Killed(BaseException):
     """As if by SIGKILL: whatever the taker still tries raises it again."""
+
+
+SLEEPER = "a holder that was silent for too long"
 
 
 class Stage:
@@ -445,15 +449,26 @@ class SteppedDisk(QuickDisk):
 
 
 @given(
-    found=st.sampled_from([nothing, dead, dead_claim, None]),
+    found=st.sampled_from([nothing, dead, dead_claim, SLEEPER]),
     lives=st.lists(st.integers(0, 25) | st.just(-1), min_size=2, max_size=4),
     schedule=st.lists(st.integers(0, 3), max_size=120),
 )
 def test_in_no_order_of_steps_and_deaths_do_two_hold(tmp_path_factory, found, lives, schedule):
-    """Nor if, with ``found`` None, a holder that was silent for too long wakes up and lets go meanwhile."""
-    path = tmp_path_factory.mktemp("order") / "lock"
+    played(tmp_path_factory.mktemp("order") / "lock", found, lives, schedule)
+
+
+def test_a_holder_that_wakes_up_and_lets_go_does_not_let_go_of_anothers(tmp_path):
+    """Every order in which taker and holder interrupt each other at most twice."""
+    for first, second, third in itertools.product(range(9), range(6), range(6)):
+        path = tmp_path / f"{first}-{second}-{third}" / "lock"
+        played(path, SLEEPER, [-1], [1] * first + [0] * second + [1] * third + [0] * 9)
+
+
+def played(path, found, lives, schedule):
+    """With ``found`` a sleeper, a holder that counted as dead wakes up and lets go meanwhile."""
     stage, read, sleeper = Stage(), lock._read, None
-    if found is not None:
+    path.parent.mkdir(exist_ok=True)
+    if found is not SLEEPER:
         found(path)
 
     def stepped_read(path):
@@ -471,7 +486,7 @@ def test_in_no_order_of_steps_and_deaths_do_two_hold(tmp_path_factory, found, li
 
         patch.setattr(lock, "_read", stepped_read)
         patch.setattr(lock, "secrets", SimpleNamespace(token_hex=token))
-        if found is None:
+        if found is SLEEPER:
             sleeper = WriterLock(path, SteppedDisk(stage))
             tokens[owner_at(path).token] = "sleeper"
             stage.dead.add("sleeper")
