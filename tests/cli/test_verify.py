@@ -5,7 +5,9 @@ import shutil
 def test_a_whole_run(trained):
     assert "is whole: snapshots of epochs 0, 1, 2, 3;" in trained("verify", trained.run_path).stdout
     said = json.loads(trained("verify", trained.run_path, "--json").stdout)
-    assert said == {"path": str(trained.run_path), "whole": True, "epochs": [0, 1, 2, 3], "problems": []}
+    signers = dict.fromkeys("0123", "this key")
+    path = str(trained.run_path)
+    assert said == {"path": path, "whole": True, "epochs": [0, 1, 2, 3], "problems": [], "signers": signers}
 
 
 def test_a_flipped_bit_is_named_by_its_leaf(trained):

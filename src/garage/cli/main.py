@@ -14,6 +14,7 @@ from garage.errors import (
     InUseError,
     NoSnapshotError,
     NothingLeftError,
+    UntrustedError,
 )
 
 _COMMANDS = {
@@ -22,6 +23,7 @@ _COMMANDS = {
     "ls": "List the runs below a directory.",
     "show": "Show who a run is and what a snapshot of it holds.",
     "verify": "Read everything of a run and name what is damaged.",
+    "trust": "Let the code of somebody else's run be run as your own.",
     "fork": "Make a run that begins with a snapshot of another one.",
     "prune": "Forget snapshots of a run, and give their room back.",
     "du": "Show what runs take up on the disk.",
@@ -35,6 +37,7 @@ _EXIT_CODES: tuple[tuple[type[GarageError], int], ...] = (
     (DamagedError, 3),
     (NothingLeftError, 4),
     (InUseError, 5),
+    (UntrustedError, 6),
 )
 _FAILED = 1
 _INTERRUPTED = 130
@@ -48,6 +51,7 @@ Exit codes:
   3    no snapshot, or a damaged one
   4    nothing left to do
   5    the run is in use by another process
+  6    the run's code is not signed by your key
   130  interrupted by Ctrl-C
 """
 

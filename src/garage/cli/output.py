@@ -43,6 +43,16 @@ def ranges(epochs: Sequence[int]) -> str:
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans) or "none"
 
 
+def pairs(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Names and values as indented lines."""
+    return [f"  {name:<11} {value}" for name, value in rows]
+
+
+def plain(text: str) -> str:
+    """A line without what could make a terminal show something else: such characters are written as escapes."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def age(moment: str | None) -> str:
     """How long ago an ISO 8601 time was, in one unit: ``3 min``."""
     if moment is None:

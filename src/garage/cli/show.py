@@ -10,12 +10,14 @@ import click
 import msgspec
 
 from garage.cli import snapshot_name
-from garage.cli.output import age, aligned, print_json, ranges
+from garage.cli.output import age, aligned, pairs, plain, print_json, ranges
 from garage.cli.run_summary import RunSummary, summarise
-from garage.errors import ArgumentError, DamagedError, NoSnapshotError
+from garage.errors import ArgumentError, DamagedError, NoSnapshotError, SigningKeyError
 from garage.storage import manifest as manifests
 from garage.storage.manifest import Leaf, Manifest
 from garage.storage.run_directory import RunDirectory, RunInfo
+from garage.storage.signing import Signer, described, signer_of
+from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
 
 _LEAVES_SHOWN = 20
@@ -31,6 +33,10 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
     epochs: list[int]
     problems: list[str]
     manifest: Manifest | None
+    signer: Signer | None
+    """Of the manifest; None without one, or if this user's key cannot be used."""
+    signed: str
+    """The same in words."""
 
 
 @click.command()
@@ -46,7 +52,7 @@ def show(run: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_as_json(view))
     else:
-        click.echo("\n".join(_lines(view)))
+        click.echo("\n".join(map(plain, _lines(view))))
 
 
 def _view(path: Path, epoch: int | None) -> _View:
@@ -59,6 +65,7 @@ def _view(path: Path, epoch: int | None) -> _View:
     manifest = whole[-1] if epoch is None and whole else None
     if epoch is not None:
         manifest = _of_epoch(store.directory, whole, epoch)
+    signer, signed = (None, "") if manifest is None else _signer(store.directory, manifest)
     return _View(
         path=path,
         info=info,
@@ -66,7 +73,20 @@ def _view(path: Path, epoch: int | None) -> _View:
         epochs=[each.epoch for each in whole],
         problems=list(dict.fromkeys([*problems, *summary.problems])),
         manifest=manifest,
+        signer=signer,
+        signed=signed,
     )
+
+
+def _signer(directory: RunDirectory, manifest: Manifest) -> tuple[Signer | None, str]:
+    try:
+        key = find_key()
+        signer = signer_of(manifest, directory.manifest_path(manifest.epoch), key)
+    except (SigningKeyError, DamagedError) as error:
+        return None, f"cannot be checked: {error}"
+    trusted = signer is Signer.THIS_KEY or (manifest.recipe is None and not manifest.opaque)
+    hint = "" if trusted else "; its code does not run before `garage trust`"
+    return signer, described(signer, manifest, key) + hint
 
 
 def _of_epoch(directory: RunDirectory, whole: list[Manifest], epoch: int) -> Manifest:
@@ -96,6 +116,7 @@ def _as_json(view: _View) -> dict[str, Any]:
         "epochs": view.epochs,
         "problems": view.problems,
         "snapshot": snapshot,
+        "signer": None if view.signer is None else view.signer.value,
         "continue": _continuation(view),
     }
 
@@ -106,19 +127,19 @@ def _leaf_json(leaf: Leaf) -> dict[str, Any]:
 
 def _lines(view: _View) -> list[str]:
     lines = [f"{view.path}: {view.summary.state}, last heard of {age(view.summary.updated_at)} ago"]
-    lines += _pairs(_who(view))
+    lines += pairs(_who(view))
     lines += [f"  problem: {problem}" for problem in view.problems]
     if view.manifest is not None:
-        lines += ["", *_snapshot_lines(view.manifest)]
+        lines += ["", *_snapshot_lines(view.manifest, view.signed)]
     return [*lines, "", f"To continue: {_continuation(view)}"]
 
 
 def _who(view: _View) -> list[tuple[str, str]]:
     info, holder = view.info, view.summary.holder
-    pairs = []
+    rows = []
     if info is not None:
         arguments = " ".join(f"{name}={value!r}" for name, value in info.arguments.items())
-        pairs += [
+        rows += [
             ("run", f"{info.name}, id {info.id}, created {info.created_at}, format {info.format}"),
             ("target", info.target or "none: a trainer without an experiment function"),
             ("arguments", arguments or "none"),
@@ -126,10 +147,10 @@ def _who(view: _View) -> list[tuple[str, str]]:
             ("parent", _parent(info)),
         ]
     kept = "" if info is None else f" (snapshot_mode {info.snapshot_mode!r}, gap {info.snapshot_gap})"
-    pairs.append(("snapshots", f"epochs {ranges(view.epochs)}{kept}"))
+    rows.append(("snapshots", f"epochs {ranges(view.epochs)}{kept}"))
     if holder is not None:
-        pairs.append(("written by", f"process {holder.pid} on {holder.host} since {holder.locked_at}"))
-    return pairs
+        rows.append(("written by", f"process {holder.pid} on {holder.host} since {holder.locked_at}"))
+    return rows
 
 
 def _parent(info: RunInfo) -> str:
@@ -139,19 +160,20 @@ def _parent(info: RunInfo) -> str:
     return f"epoch {parent.epoch} of {parent.run} in {parent.path}, digest {parent.digest[:_SHORT]}"
 
 
-def _snapshot_lines(manifest: Manifest) -> list[str]:
+def _snapshot_lines(manifest: Manifest, signed: str) -> list[str]:
     leaves = manifest.leaves
     stored = sum(chunk.stored for chunk in manifest.chunks)
     versions = {name: value for name, value in manifest.fingerprint.items() if isinstance(value, str | int)}
     opaque = ", ".join(f"{leaf.path} ({_size(leaf):,} bytes)" for leaf in manifest.opaque)
     recipe = f"none: {manifest.recipe_problem}" if manifest.recipe is None else manifest.recipe[:_SHORT]
     lines = [f"Epoch {manifest.epoch}, saved {manifest.written_at}", f"  digest      {manifest.digest}"]
-    lines += _pairs(
+    lines += pairs(
         [
             ("train args", " ".join(f"{name}={value}" for name, value in manifest.train_args.items())),
             ("stats", " ".join(f"{name}={_short(value)}" for name, value in manifest.stats.items())),
             ("recipe", recipe),
             ("opaque", opaque or "none"),
+            ("signature", signed),
             ("made with", ", ".join(f"{name} {value}" for name, value in versions.items())),
         ]
     )
@@ -188,10 +210,6 @@ def _continuation(view: _View) -> str:
     if more is not None:
         words += ["--n-epochs", str(more)]
     return shlex.join(words)
-
-
-def _pairs(pairs: list[tuple[str, str]]) -> list[str]:
-    return [f"  {name:<11} {value}" for name, value in pairs]
 
 
 def _short(value: object) -> str:

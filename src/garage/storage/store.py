@@ -121,6 +121,15 @@ class SnapshotStore:
         episodes = _decoded(ChunkReader(self.directory, manifest.chunks), leaves)[EPISODES]
         return episodes if isinstance(episodes, dict) else None
 
+    def code(self, manifest: Manifest) -> tuple[bytes | None, dict[str, bytes]]:
+        """What restoring without objects of one's own would unpickle: the recipe, and the opaque parts by path.
+
+        Raises:
+            DamagedError: they are missing or are not what was written.
+        """
+        reader = ChunkReader(self.directory, manifest.chunks)
+        return self._recipe(manifest), {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
+
     def verify(self) -> list[str]:
         """Everything that is damaged or missing, one line each, by leaf path; empty if all is well."""
         try:
