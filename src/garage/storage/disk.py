@@ -189,7 +189,8 @@ class Disk:
             except FileExistsError:
                 return target.samefile(path)
             except OSError as error:
-                if not has_no_links(error):
+                # What has lost its name since it was opened can still be read.
+                if not (has_no_links(error) or isinstance(error, FileNotFoundError)):
                     raise WriteError(refused(target, error)) from error
             else:
                 return True

@@ -76,5 +76,5 @@ def _scalars(leaves: Mapping[str, Leaf]) -> dict[str, object]:
     return {
         path: leaf if isinstance(leaf, dict) else json_scalar(leaf)
         for path, leaf in leaves.items()
-        if not isinstance(leaf, np.ndarray)
+        if leaf is None or isinstance(leaf, dict | int | float | str)
     }

@@ -9,11 +9,11 @@ import msgspec
 
 from garage.core.streams import Streams
 from garage.errors import ArgumentError, NoSnapshotError
-from garage.storage import manifest as manifests
 from garage.storage.disk import Disk
 from garage.storage.linking import link_packs, staged, with_state
 from garage.storage.manifest import Manifest
 from garage.storage.run_directory import RunDirectory, RunInfo, content, now
+from garage.storage.signing import SigningKey, encode_like
 from garage.storage.store import SnapshotStore, StoredSnapshot
 from garage.storage.writer import parent_of, rows_up_to
 
@@ -34,12 +34,13 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True):
     """Why newer snapshots were passed over."""
 
 
-def fork(
+def fork(  # noqa: PLR0913 - what is forked, how, and through what
     source: Path,
     which: int | str,
     target: Path,
     *,
     arguments: Mapping[str, Any] | None = None,
+    key: SigningKey | None = None,
     disk: Disk | None = None,
 ) -> Fork:
     """Make a run that begins with a snapshot of another one. The other may be in use meanwhile; it is only read.
@@ -51,6 +52,7 @@ def fork(
         which: ``"last"``, ``"first"``, ``"best"`` or an epoch.
         target: the new run's directory, which must not be there yet.
         arguments: those of the experiment function that are changed.
+        key: the user's; the new manifest is signed if the old one was, with that key.
         disk: through which everything is written.
 
     Raises:
@@ -87,7 +89,10 @@ def fork(
             if seed != was.seed:
                 manifest = with_state(manifest, {"counters/seed": seed}, directory, disk)
             manifest = msgspec.structs.replace(manifest, run=info.id, name=info.name, parent=info.parent)
-            disk.write_whole(directory.manifest_path(manifest.epoch), [manifests.encode(manifest)])
+            original = old.manifest_path(manifest.epoch)
+            disk.write_whole(
+                directory.manifest_path(manifest.epoch), [encode_like(manifest, snapshot.manifest, original, key)]
+            )
             event = {"epoch": manifest.epoch, "parent": info.parent, "arguments": changed}
             directory.add_event("fork", event, disk, sync=True)
             directory.write_info(info, disk)

@@ -21,6 +21,7 @@ from garage.storage.lock import WriterLock
 from garage.storage.manifest import Chunk, Manifest
 from garage.storage.packs import StoredChunk
 from garage.storage.run_directory import RunDirectory
+from garage.storage.signing import Signer, SigningKey, encode_like, signer_of
 from garage.storage.store import SnapshotStore
 
 _NAMED = ("all", "last", "first", "best")
@@ -106,7 +107,14 @@ class _Plan:
     problems: list[str] = field(default_factory=list)
 
 
-def prune(directory: RunDirectory, keep: Keep, *, dry_run: bool = False, disk: Disk | None = None) -> Pruned:
+def prune(
+    directory: RunDirectory,
+    keep: Keep,
+    *,
+    dry_run: bool = False,
+    key: SigningKey | None = None,
+    disk: Disk | None = None,
+) -> Pruned:
     """Forget the snapshots that are not kept, and give back the room that no snapshot needs.
 
     Digests and values of kept snapshots stay as they are; only the places of their bytes change.
@@ -115,6 +123,7 @@ def prune(directory: RunDirectory, keep: Keep, *, dry_run: bool = False, disk: D
         directory: the run.
         keep: which snapshots to keep.
         dry_run: change nothing, only say what would be done.
+        key: the user's. Manifests that are signed with another one stay as they are, and so do their packs.
         disk: through which everything is written.
 
     Raises:
@@ -126,10 +135,10 @@ def prune(directory: RunDirectory, keep: Keep, *, dry_run: bool = False, disk: D
     disk = disk or Disk()
     directory.info()
     if dry_run:
-        plan = _planned(directory, keep)
+        plan = _planned(directory, keep, key)
         return _said(plan, _n_bytes(directory, plan) - _rewritten_bytes(plan))
     with WriterLock(directory.lock_path, disk) as lock:
-        plan = _planned(directory, keep)
+        plan = _planned(directory, keep, key)
         freed = _n_bytes(directory, plan)
         if plan.forgotten or plan.dead or plan.sparse:
             directory.cut_torn_event(disk)
@@ -141,11 +150,11 @@ def prune(directory: RunDirectory, keep: Keep, *, dry_run: bool = False, disk: D
             disk.settle(directory.snapshots_path)
         for path in (*plan.dead.values(), *plan.left_overs):
             disk.remove(path)
-        freed -= _rewrite(directory, plan, lock, disk)
+        freed -= _rewrite(directory, plan, key, lock, disk)
         return _said(plan, freed)
 
 
-def _planned(directory: RunDirectory, keep: Keep) -> _Plan:
+def _planned(directory: RunDirectory, keep: Keep, key: SigningKey | None) -> _Plan:
     store = SnapshotStore(directory.path)
     whole, problems = store.manifests()
     kept = _kept(store, whole, problems, keep)
@@ -159,7 +168,8 @@ def _planned(directory: RunDirectory, keep: Keep) -> _Plan:
     for manifest in plan.kept:
         for chunk in manifest.chunks:
             living.setdefault(chunk.pack, {})[chunk.offset] = chunk
-    for name in sorted(existing.keys() & living.keys() - aside):
+    fixed = aside | _named(each for each in plan.kept if not _can_change(directory, each, key))
+    for name in sorted(existing.keys() & living.keys() - fixed):
         status = existing[name].stat()
         chunks = [chunk for _, chunk in sorted(living[name].items())]
         # One that another run shares would still be there afterwards, beside its copy.
@@ -183,6 +193,11 @@ def _kept(store: SnapshotStore, whole: Sequence[Manifest], problems: Sequence[st
         *(each.epoch for each in whole if each.requested or each.epoch >= newest),
         *(epoch for epoch in epochs for gap in keep.gaps if epoch % gap == 0),
     }
+
+
+def _can_change(directory: RunDirectory, manifest: Manifest, key: SigningKey | None) -> bool:
+    """Whether what is made from a manifest is trusted as much as it."""
+    return signer_of(manifest, directory.manifest_path(manifest.epoch), key) in {Signer.THIS_KEY, Signer.NOBODY}
 
 
 def _epochs(these: Iterable[Manifest]) -> list[int]:
@@ -232,7 +247,7 @@ def _rewritten_bytes(plan: _Plan) -> int:
     return sum(packs.pack_bytes(chunks[n : n + _PER_PACK]) for n in range(0, len(chunks), _PER_PACK))
 
 
-def _rewrite(directory: RunDirectory, plan: _Plan, lock: WriterLock, disk: Disk) -> int:
+def _rewrite(directory: RunDirectory, plan: _Plan, key: SigningKey | None, lock: WriterLock, disk: Disk) -> int:
     """Move the chunks that live out of the sparse packs, and remove those; return the bytes that new packs take."""
     places: dict[tuple[str, int], Chunk] = {}
     waiting: list[tuple[Chunk, StoredChunk]] = []
@@ -255,7 +270,8 @@ def _rewrite(directory: RunDirectory, plan: _Plan, lock: WriterLock, disk: Disk)
         moved.append(msgspec.structs.replace(manifest, chunks=found))
         if found != manifest.chunks:
             lock.check()
-            disk.write_whole(directory.manifest_path(manifest.epoch), [manifests.encode(moved[-1])])
+            path = directory.manifest_path(manifest.epoch)
+            disk.write_whole(path, [encode_like(moved[-1], manifest, path, key)])
     for name in plan.sparse.keys() - _named(moved):
         disk.remove(directory.pack_path(name))
     return size

@@ -1,0 +1,116 @@
+"""A pruning or a fork that is killed at any operation on the disk costs no snapshot, and leaves nothing for long."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from garage.storage.fork import fork
+from garage.storage.packs import pack_names
+from garage.storage.prune import Keep, prune
+from garage.storage.run_directory import RunDirectory
+from garage.storage.store import SnapshotStore
+from storage.sample_runs import INFO, assert_holds, capture_of, opened, unfinished
+from storage.test_fork import forks_left
+from storage.test_prune import assert_sparse_holds, digests, sparse_run
+
+KILLED = -9
+MOST_OPERATIONS = 200
+
+
+@pytest.fixture(scope="module")
+def worker():
+    script = Path(__file__).with_name("command_worker.py")
+    process = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(**job):
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    yield run
+    process.stdin.close()
+    process.wait(timeout=60)
+    process.stdout.close()
+
+
+def kills(*, torn):
+    """1, 2, 3 … until a job is no longer killed; torn writes differ in writes only, so a third of them is enough."""
+    yield from range(1, MOST_OPERATIONS, 3 if torn else 1)
+    pytest.fail(f"still being killed at operation {MOST_OPERATIONS}")
+
+
+def assert_only_named_packs(path):
+    manifests = SnapshotStore(path).manifests()[0]
+    assert set(pack_names(RunDirectory(path))) == {pack for manifest in manifests for pack in manifest.packs()}
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+def test_prune_is_killed(tmp_path, worker, torn):
+    template = sparse_run(tmp_path / "template")
+    before = digests(template)
+    for n in kills(torn=torn):
+        path = shutil.copytree(template, tmp_path / str(n))
+        status = worker(command="prune", run=str(path), keep=["1"], n=n, torn=torn)
+        assert status in {0, KILLED}
+        store = SnapshotStore(path)
+        assert store.verify() == [], n
+        left = digests(path)
+        assert {1, 5} <= left.keys()
+        assert left == {epoch: before[epoch] for epoch in left}
+        for epoch in left:
+            assert_sparse_holds(path, epoch)
+        if n % 2:
+            prune(RunDirectory(path), Keep.of(["1"]))
+            assert list(digests(path)) == [1, 5]
+        else:
+            opened(path, "all", last_epoch=5).close()
+            assert digests(path) == left
+        assert unfinished(path) == []
+        assert_only_named_packs(path)
+        assert store.verify() == []
+        if status == 0:
+            assert n > 20
+            return
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+@pytest.mark.parametrize("no_links", [False, True], ids=["linked", "copied"])
+def test_fork_is_killed(tmp_path, worker, no_links, torn):
+    info = msgspec.structs.replace(INFO, arguments={"seed": 1})
+    parent = sparse_run(tmp_path / "parent", info=info)
+    before = digests(parent)
+    for n in kills(torn=torn):
+        target = tmp_path / f"fork_{n}"
+        job = {"command": "fork", "run": str(parent), "epoch": 2, "target": str(target), "arguments": {"seed": 7}}
+        status = worker(**job, n=n, torn=torn, no_links=no_links)
+        assert status in {0, KILLED}
+        assert [path.parent for path in tmp_path.rglob("run.json") if path.parent.name.startswith("fork")] == (
+            [target] if target.exists() else []
+        )
+        if target.exists():
+            assert SnapshotStore(target).verify() == []
+            assert SnapshotStore(target).read().state["counters"]["seed"] == 7
+        if n % 2:
+            fork(parent, 2, tmp_path / "another")
+        else:
+            opened(parent, "all", info=info, last_epoch=5).close()
+        assert forks_left(tmp_path) == [], n
+        assert digests(parent) == before
+        for path in (target, tmp_path / "another"):
+            if path.exists():
+                with contextlib.closing(opened(path, "all", info=RunDirectory(path).info(), last_epoch=2)) as writer:
+                    writer.commit(capture_of(3))
+                assert SnapshotStore(path).verify() == []
+                assert_only_named_packs(path)
+                assert_holds(path, 3)
+                RunDirectory(path).info_path.unlink()
+                path.rename(tmp_path / f"done-{path.name}-{n}")
+        if status == 0:
+            assert n > 20
+            return
