@@ -12,6 +12,7 @@ from garage.cli import parameters, snapshot_name
 from garage.errors import ArgumentError
 from garage.storage import fork as forking
 from garage.storage.run_directory import RunDirectory
+from garage.storage.signing_key import find_key
 
 
 @click.command(options_metavar="", context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -40,7 +41,8 @@ def fork(ctx: click.Context, run: str | None, new: str | None, words: tuple[str,
         raise ArgumentError(msg)
     path, which = snapshot_name.split(run)
     arguments = _arguments(words, RunDirectory(path).info().arguments, path)
-    made = forking.fork(path, "last" if which is None else which, _place(path, new), arguments=arguments)
+    which = "last" if which is None else which
+    made = forking.fork(path, which, _place(path, new), arguments=arguments, key=find_key())
     for problem in made.problems:
         click.echo(f"Passed over a damaged snapshot: {problem}", err=True)
     copied = f", {made.n_copied} of them copied" if made.n_copied else ""

@@ -8,6 +8,7 @@ import msgspec
 from garage.cli.output import print_json, ranges
 from garage.storage import prune as pruning
 from garage.storage.run_directory import RunDirectory
+from garage.storage.signing_key import find_key
 
 
 @click.command()
@@ -29,7 +30,7 @@ def prune(run: Path, words: tuple[str, ...], *, dry_run: bool, as_json: bool) ->
     would take, gap:N are the epochs divisible by N. Rows of metrics stay.
     """
     keep = pruning.Keep.of(word for option in words or ("all",) for word in option.split(","))
-    pruned = pruning.prune(RunDirectory(run), keep, dry_run=dry_run)
+    pruned = pruning.prune(RunDirectory(run), keep, dry_run=dry_run, key=find_key())
     if as_json:
         print_json({"path": str(run), "dry_run": dry_run, **msgspec.to_builtins(pruned)})
         return

@@ -22,7 +22,7 @@ def npz(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> bytes:
     than 64 bits) is in the metadata only, whose ``scalars`` lists all that is no array in the snapshot.
     """
     arrays = {path: np.asarray(leaf) for path, leaf in leaves.items() if isinstance(leaf, np.ndarray) or _fits(leaf)}
-    arrays[METADATA] = np.asarray(json.dumps({**about, "scalars": _scalars(leaves)}))
+    arrays[METADATA] = np.asarray(_metadata(leaves, about))
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for path, array in arrays.items():
@@ -32,7 +32,7 @@ def npz(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> bytes:
 
 
 def safetensors(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> bytes:
-    """A safetensors file: one tensor a path; all that is no array is JSON text under ``scalars`` in the metadata.
+    """A safetensors file: one tensor a path; the JSON text that npz has too is the metadata's only entry, ``garage``.
 
     Raises:
         DependencyError: the package safetensors is not installed.
@@ -46,7 +46,8 @@ def safetensors(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> bytes:
             "pip install 'garage[safetensors]'. Or export to npz, which needs nothing."
         )
         raise DependencyError(msg) from error
-    arrays = {path: leaf for path, leaf in leaves.items() if isinstance(leaf, np.ndarray)}
+    # The library writes the bytes as they lie, and columns-first arrays would come back with other values.
+    arrays = {path: np.asarray(leaf, order="C") for path, leaf in leaves.items() if isinstance(leaf, np.ndarray)}
     for path, array in arrays.items():
         if array.dtype.kind not in "biuf":
             msg = (
@@ -54,7 +55,7 @@ def safetensors(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> bytes:
                 "choose other values with --only."
             )
             raise ArgumentError(msg)
-    data: bytes = library.save(arrays, {**about, "scalars": json.dumps(_scalars(leaves))})
+    data: bytes = library.save(arrays, {"garage": _metadata(leaves, about)})  # of several, the order is random
     return data
 
 
@@ -72,9 +73,10 @@ def _fits(leaf: Leaf) -> bool:
     return isinstance(leaf, float | str)
 
 
-def _scalars(leaves: Mapping[str, Leaf]) -> dict[str, object]:
-    return {
+def _metadata(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> str:
+    scalars = {
         path: leaf if isinstance(leaf, dict) else json_scalar(leaf)
         for path, leaf in leaves.items()
         if leaf is None or isinstance(leaf, dict | int | float | str)
     }
+    return json.dumps({**about, "scalars": scalars})
