@@ -68,6 +68,10 @@ class Commands:
         words = [*COMMAND, *map(str, words)]
         return subprocess.Popen(words, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
+    def python(self, script):
+        """Run a script."""
+        subprocess.run([sys.executable, str(script)], cwd=self.folder, capture_output=True, text=True, check=True)
+
     def wait_for(self, name):
         """Until the run has written a file."""
         path = self.run_path / name

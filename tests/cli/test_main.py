@@ -38,13 +38,13 @@ def test_each_error_has_its_exit_code(error, code):
 
 def test_help_names_every_command_and_exit_code(garage):
     printed = garage("--help").stdout
-    for word in ("run", "resume", "ls", "show", "verify"):
+    for word in ("run", "resume", "ls", "show", "verify", "fork", "prune", "du", "export"):
         assert f"\n  {word} " in printed
     for code in (0, 1, 2, 3, 4, 5, 130):
         assert f"\n    {code} " in printed
 
 
-@pytest.mark.parametrize("words", [["--help"], ["ls"], ["ls", "--json"], ["ls", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["ls"], ["ls", "--json"], ["ls", "--help"], ["du"], ["du", "--json"]])
 def test_what_needs_no_numbers_loads_no_numpy(trained, words):
     done = subprocess.run(
         [sys.executable, "-c", LOADED, *words], cwd=trained.folder, capture_output=True, text=True, check=True

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import load
 
 from garage.core import state as state_trees
+from garage.core.tracked import TrackedGroup
 from garage.errors import ArgumentError, DependencyError
 from garage.storage import export
 from storage.sample_runs import state_of
@@ -63,6 +64,15 @@ def test_safetensors_hold_arrays_by_their_paths_and_scalars_as_metadata(tmp_path
     assert {key: json.loads(text) for key, text in metadata.items()} == {
         "garage": {**ABOUT, "scalars": {**SCALARS, "counters/rate": "NaN"}}
     }
+
+
+def test_columns_of_a_tracked_group_are_arrays_below_its_path():
+    group = TrackedGroup(10, {"rewards": ((), np.float64), "observations": ((2,), np.float32)})
+    group.write(0, {"rewards": [1.0, 2.0], "observations": [[1, 2], [3, 4]]})
+    values = export.values({"algo": {"replay": group, "epoch": 1}})
+    with np.load(io.BytesIO(export.npz(values, ABOUT))) as file:
+        assert file["algo/replay/rewards"].tolist() == [1.0, 2.0]
+    assert load(export.safetensors(values, ABOUT))["algo/replay/observations"].tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("kind", export.FORMATS)

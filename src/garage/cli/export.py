@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from garage.cli import snapshot_name
-from garage.core import state as state_trees
 from garage.errors import ArgumentError
 from garage.storage import export as exporting
 from garage.storage.disk import Disk
@@ -27,14 +26,14 @@ def export(run: str, kind: str, output: Path | None, only: str | None) -> None:
     store = SnapshotStore(path)
     snapshot = store.read("last" if which is None else which, with_recipe=False)
     manifest = snapshot.manifest
-    leaves = state_trees.flatten(snapshot.state)
+    everything = leaves = exporting.values(snapshot.state)
     if only is not None:
         if only.split("/")[0] == EPISODES:
-            leaves = state_trees.flatten(store.read_episodes(manifest) or {})
-        leaves = {leaf: value for leaf, value in leaves.items() if f"{leaf}/".startswith(f"{only.strip('/')}/")}
+            everything = exporting.values(store.read_episodes(manifest) or {})
+        leaves = {leaf: value for leaf, value in everything.items() if f"{leaf}/".startswith(f"{only.strip('/')}/")}
         if not leaves:
-            there = ", ".join(sorted({"/".join(leaf.path.split("/")[:2]) for leaf in manifest.leaves}))
-            msg = f"Epoch {manifest.epoch} of {path} has nothing at or below {only!r}. It has, among others: {there}."
+            there = ", ".join(sorted({"/".join(leaf.split("/")[:2]) for leaf in everything})) or "nothing"
+            msg = f"Epoch {manifest.epoch} of {path} has nothing at or below {only!r}. There is: {there}."
             raise ArgumentError(msg)
     target = output or Path(f"{path.absolute().name}@{manifest.epoch}.{kind}")
     if target.is_dir():

@@ -8,11 +8,24 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from garage.core.state import Leaf, json_scalar
+from garage.core.state import Leaf, flatten, json_scalar
+from garage.core.tracked import TrackedGroup
+from garage.core.types import State
 from garage.errors import ArgumentError, DependencyError
 
 METADATA = "__metadata__"
 _INT64 = np.iinfo(np.int64)
+
+
+def values(state: State) -> dict[str, Leaf]:
+    """A state tree's values by path; the columns of a tracked group are arrays below its path."""
+    found: dict[str, Leaf] = {}
+    for path, leaf in flatten(state).items():
+        if isinstance(leaf, TrackedGroup):
+            found |= {f"{path}/{name}": column for name, column in leaf.views().items()}
+        else:
+            found[path] = leaf
+    return found
 
 
 def npz(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> bytes:
