@@ -23,6 +23,7 @@ from garage.storage.packs import StoredChunk
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing import Signer, SigningKey, encode_like, signer_of
 from garage.storage.store import SnapshotStore
+from garage.storage.writer import renew_logs
 
 _NAMED = ("all", "last", "first", "best")
 _PER_PACK = packs.PACK_BYTES // packs.CHUNK_BYTES
@@ -138,17 +139,20 @@ def prune(
         plan = _planned(directory, keep, key)
         return _said(plan, _n_bytes(directory, plan) - _rewritten_bytes(plan))
     with WriterLock(directory.lock_path, disk) as lock:
+        if lock.from_silent:
+            renew_logs(directory, disk)
         plan = _planned(directory, keep, key)
         freed = _n_bytes(directory, plan)
         if plan.forgotten or plan.dead or plan.sparse:
             directory.cut_torn_event(disk)
             directory.add_event("prune", {"kept": _epochs(plan.kept), "forgotten": _epochs(plan.forgotten)}, disk)
-        lock.check()
         for manifest in plan.forgotten:
+            lock.check()
             disk.remove(directory.manifest_path(manifest.epoch))
         if plan.forgotten:
             disk.settle(directory.snapshots_path)
         for path in (*plan.dead.values(), *plan.left_overs):
+            lock.check()
             disk.remove(path)
         freed -= _rewrite(directory, plan, key, lock, disk)
         return _said(plan, freed)
@@ -273,6 +277,7 @@ def _rewrite(directory: RunDirectory, plan: _Plan, key: SigningKey | None, lock:
             path = directory.manifest_path(manifest.epoch)
             disk.write_whole(path, [encode_like(moved[-1], manifest, path, key)])
     for name in plan.sparse.keys() - _named(moved):
+        lock.check()
         disk.remove(directory.pack_path(name))
     return size
 

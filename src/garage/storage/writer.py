@@ -304,7 +304,7 @@ class RunWriter:
         self._manifests, aside = self._found(last_epoch)
         newest = None if last_epoch is None else self._manifests[last_epoch]
         if self._lock.from_silent:
-            _renew_logs(self.directory, self._disk)
+            renew_logs(self.directory, self._disk)
         self.directory.cut_torn_event(self._disk)
         self.directory.write_info(self.info, self._disk)
         if recipe is not None and self._recipe is not None:
@@ -497,7 +497,7 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
     disk = disk or Disk()
     with WriterLock(directory.lock_path, disk) as lock:
         if lock.from_silent:
-            _renew_logs(directory, disk)
+            renew_logs(directory, disk)
         whole, _ = SnapshotStore(directory.path).manifests()
         later = {manifest.epoch: manifest.checksum for manifest in whole if manifest.epoch > epoch}
         if not later:
@@ -511,7 +511,7 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
         return sorted(later)
 
 
-def _renew_logs(directory: RunDirectory, disk: Disk) -> None:
+def renew_logs(directory: RunDirectory, disk: Disk) -> None:
     """Copy the logs to new files: a holder that fell silent in the middle of a line may wake up and append the rest."""
     for path in (directory.metrics_path, directory.events_path):
         if path.is_file():
