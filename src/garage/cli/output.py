@@ -54,9 +54,12 @@ def plain(text: str) -> str:
 
 
 def age(moment: str | None) -> str:
-    """How long ago an ISO 8601 time was, in one unit: ``3 min``."""
+    """How long ago an ISO 8601 time was, in one unit: ``3 min``; ``?`` for what is no time."""
     if moment is None:
         return "-"
-    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
+    try:
+        seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
+    except (ValueError, TypeError, OverflowError):  # no time, or one without a zone
+        return "?"
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), _UNITS[-1])
     return f"{seconds // size} {unit}"

@@ -12,9 +12,10 @@ import msgspec
 from garage.errors import StorageError
 from garage.storage import manifest as manifests
 from garage.storage.disk import UNFINISHED
+from garage.storage.files import from_json, open_file
 from garage.storage.lock import Owner, holder_of
 from garage.storage.manifest import Manifest
-from garage.storage.run_directory import RunDirectory
+from garage.storage.run_directory import RunDirectory, content
 
 RETURN = "Evaluation/AverageReturn"
 
@@ -94,17 +95,18 @@ def summarise(path: Path) -> RunSummary:
         holder = holder_of(directory.lock_path)
         history = _history(directory.events_path)
         newest = _newest_snapshot(directory, directory.abandoned() if history.rewound else set(), problems)
-    except (StorageError, msgspec.DecodeError) as error:
+    except (StorageError, ValueError) as error:
         problems.append(str(error))
     state = _state(history, newest, is_held=holder is not None, is_damaged=bool(problems))
     epoch, metrics = (None, {}) if newest is None else (newest.epoch, newest.metrics)
-    n_epochs = history.n_epochs or (None if newest is None else newest.train_args.get("n_epochs"))
+    n_epochs = history.n_epochs or (None if newest is None else _count(newest.train_args.get("n_epochs")))
     if state == "stopped" and epoch is not None and n_epochs is not None and epoch + 1 >= n_epochs:
         state = "finished"  # it was ended between its last epoch and the event that says so
     if state in {"running", "finished"}:
         row = _last_row(directory.metrics_path)
-        if row.get("epoch", -1) > (-1 if epoch is None else epoch):
-            epoch, metrics = row["epoch"], row
+        row_epoch = _count(row.get("epoch"))
+        if row_epoch is not None and row_epoch > (-1 if epoch is None else epoch):
+            epoch, metrics = row_epoch, row
     return RunSummary(
         path=str(path),
         name=name,
@@ -120,7 +122,7 @@ def summarise(path: Path) -> RunSummary:
 
 def _state(history: _History, newest: Manifest | None, *, is_held: bool, is_damaged: bool) -> str:
     milestone = history.milestone.get("event")
-    interrupted = history.milestone.get("error", "").startswith("KeyboardInterrupt")
+    interrupted = str(history.milestone.get("error", "")).startswith("KeyboardInterrupt")
     if is_held:
         return "running"
     if is_damaged:
@@ -133,17 +135,18 @@ def _state(history: _History, newest: Manifest | None, *, is_held: bool, is_dama
 def _history(path: Path) -> _History:
     """Read events.jsonl from its end, decoding few of its lines."""
     history = _History()
-    data = path.read_bytes() if path.is_file() else b""
+    data = content(path)
     history.rewound = b'{"event":"rewind"' in data
     for line in reversed(data.split(b"\n")[:-1]):
         if history.updated_at is not None and line.startswith(b'{"event":"snapshot"'):
             continue
-        event = msgspec.json.decode(line, type=dict[str, Any])
-        history.updated_at = history.updated_at or event.get("at")
+        event = from_json(line, dict[str, Any])
+        at = event.get("at")
+        history.updated_at = history.updated_at or (at if isinstance(at, str) else None)
         if not history.milestone and event.get("event") in _MILESTONES:
             history.milestone = event
-        if event.get("event") in {"start", "resume"}:
-            history.n_epochs = event.get("n_epochs")
+        if event.get("event") in ("start", "resume"):
+            history.n_epochs = _count(event.get("n_epochs"))
             break
     return history
 
@@ -162,14 +165,12 @@ def _newest_snapshot(directory: RunDirectory, abandoned: set[str], problems: lis
 
 def _last_row(path: Path) -> dict[str, Any]:
     """The last whole line of metrics.jsonl; nothing if it cannot be read, which ``garage verify`` reports."""
-    if not path.is_file():
-        return {}
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        lines = file.read().split(b"\n")[:-1]
     try:
-        return msgspec.json.decode(lines[-1], type=dict[str, Any]) if lines else {}
-    except msgspec.DecodeError:
+        with open_file(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().split(b"\n")[:-1]
+        return from_json(lines[-1], dict[str, Any]) if lines else {}
+    except (OSError, ValueError):
         return {}
 
 
@@ -177,4 +178,12 @@ def _number(value: object) -> float | None:
     """A metric as a number; the strings that stand for what JSON lacks are NaN here."""
     if value is None:
         return None
-    return float(value) if isinstance(value, int | float) else math.nan
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _count(value: object) -> int | None:
+    """A number of epochs; None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -197,7 +197,7 @@ def _continuation(view: _View) -> str:
     if manifest is None:
         return "there is no snapshot to continue from; run its experiment again"
     older = manifest.epoch != view.epochs[-1]
-    n_epochs = view.summary.n_epochs or manifest.train_args["n_epochs"]
+    n_epochs = view.summary.n_epochs or 0
     more = manifest.epoch + 1 + n_epochs if manifest.epoch + 1 >= n_epochs else None
     if manifest.recipe is None:
         from_epoch = f", from_epoch={manifest.epoch}" if older else ""

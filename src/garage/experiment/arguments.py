@@ -1,11 +1,12 @@
 """What a training was asked for and how far it got: the two tables that ``restore`` prints."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from garage.core.types import EpisodeBatch
-from garage.errors import ArgumentError
+from garage.errors import ArgumentError, DamagedError, GarageError, MismatchError
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,42 @@ class TrainArgs:
             "store_episodes": self.store_episodes,
             "pause_for_plot": self.pause_for_plot,
         }
+
+
+def recorded(train_args: Mapping[str, Any], stats: Mapping[str, Any], where: str) -> tuple[TrainArgs, float]:
+    """What a manifest says of a training; and its wall-clock seconds.
+
+    Raises:
+        DamagedError: it says something that no training can have had.
+    """
+    try:
+        last_itr, seconds = stats["last_itr"], stats["elapsed_seconds"]
+        if type(last_itr) is int and type(stats["total_env_steps"]) is int and isinstance(seconds, int | float):
+            return TrainArgs(**train_args, start_epoch=last_itr), float(seconds)
+    except (ArgumentError, TypeError, KeyError, OverflowError) as error:
+        msg = f"{where} says {dict(train_args)} of its training, which cannot be: {error!r}."
+        raise DamagedError(msg) from error
+    msg = f"{where} says {dict(stats)} of its training, which cannot be."
+    raise DamagedError(msg)
+
+
+@contextlib.contextmanager
+def loading(what: str) -> Iterator[None]:
+    """While values of a snapshot are put into objects: whatever these raise at values that they cannot take.
+
+    Raises:
+        MismatchError: they raised something.
+    """
+    try:
+        yield
+    except GarageError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        msg = (
+            f"Cannot load the values of {what} into these objects: {type(error).__name__}: {error}. "
+            "Are they of the same kinds as those that the run was trained with?"
+        )
+        raise MismatchError(msg) from error
 
 
 class Stats:

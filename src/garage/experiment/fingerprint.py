@@ -16,6 +16,8 @@ from garage import process
 
 _PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
 
+_MOST_THREADS = 4096
+
 
 def fingerprint() -> dict[str, Any]:
     """Versions, CPU, BLAS and threads of this process."""
@@ -63,6 +65,12 @@ def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list
         elif saved != now and not isinstance(saved if now is None else now, Mapping):
             lines.append(f"{key}: {saved} when saved, {now} now")
     return lines
+
+
+def recorded_threads(recorded: Mapping[str, Any]) -> int | None:
+    """How many threads a run was trained with; None if it does not say, or says what cannot be."""
+    threads = recorded.get("threads")
+    return threads if type(threads) is int and 1 <= threads <= _MOST_THREADS else None
 
 
 def _version(package: str) -> str | None:

@@ -20,12 +20,12 @@ from garage.core.streams import Streams
 from garage.core.tracked import keeps_hashed, keeps_none
 from garage.errors import ArgumentError, InUseError, NothingLeftError, OrderError, RecipeError, StorageError
 from garage.experiment import recipes
-from garage.experiment.arguments import Stats, TrainArgs, tables
+from garage.experiment.arguments import Stats, TrainArgs, loading, recorded, tables
 from garage.experiment.collector import Collector
 from garage.experiment.context import ExperimentContext
 from garage.experiment.destination import Origin, destination, goes_on_in_place
 from garage.experiment.deterministic import import_loaded_frameworks
-from garage.experiment.fingerprint import differences, fingerprint, provenance
+from garage.experiment.fingerprint import differences, fingerprint, provenance, recorded_threads
 from garage.experiment.run_state import Run, capture_state, checked_metrics, load_state, restored_episodes
 from garage.experiment.signals import Interrupts
 from garage.experiment.surroundings import ProcessAlone
@@ -322,31 +322,33 @@ class Trainer:
         newest = from_epoch == "last" or store.read("last", with_recipe=False).manifest.epoch == manifest.epoch
         if not self._set_up and not trust:
             need_trust(snapshot, path, key)
+        args, seconds = recorded(manifest.train_args, manifest.stats, f"Epoch {manifest.epoch} of {path}")
         run = self._run if self._run is not None and self._set_up else self._rebuild(snapshot)
         self._run, self._interrupted = run, True  # until all of it is loaded
-        load_state(run, snapshot, rebuilt=not self._set_up)
-        run.seed = take(take(snapshot.state, "counters", "the run"), "seed", "the counters")
+        with loading(f"epoch {manifest.epoch} of {path}"):
+            load_state(run, snapshot, rebuilt=not self._set_up)
+            run.seed = Streams(take(take(snapshot.state, "counters", "the run"), "seed", "the counters")).seed
         origin = self._choose_seed(Origin(path, manifest, run.seed, newest=newest, reseeded=False))
         self._writer, self._origin, self._interrupted = None, origin, False
-        n_finished = manifest.stats["last_itr"]
-        self._args = TrainArgs(**manifest.train_args, start_epoch=n_finished)
+        self._args = args
         self._metrics = dict(manifest.metrics) or None
         self._stats = Stats(
-            n_finished - 1,
+            args.start_epoch - 1,
             run.collector.total_env_steps,
-            manifest.stats["elapsed_seconds"],
+            seconds,
             lambda: restored_episodes(store.read_episodes(manifest)),
         )
         for line in tables(manifest.train_args, manifest.stats):
             logger.info("%s", line)
-        self._n_threads = self._n_threads or manifest.fingerprint.get("threads")
+        self._n_threads = self._n_threads or recorded_threads(manifest.fingerprint)
         with self._threads():
             for line in differences(manifest.fingerprint, self._present_fingerprint()):
                 logger.warning("The numbers may differ from the original's in their last bits: %s", line)
         self._generators = take(snapshot.state, "process", "the run")
         if not origin.reseeded:
-            process.load_generators_state(self._generators)
-        return self._args
+            with loading(f"epoch {manifest.epoch} of {path}"):
+                process.load_generators_state(self._generators)
+        return args
 
     def _rebuild(self, snapshot: StoredSnapshot) -> Run:
         if snapshot.recipe is None:

@@ -26,6 +26,7 @@ from blake3 import blake3
 
 from garage.errors import InUseError, WriteError
 from garage.storage.disk import UNFINISHED, Disk, has_no_links, refused
+from garage.storage.files import from_json, read_file
 from garage.storage.run_directory import now, pretty
 
 HEARTBEAT_SECONDS = 10.0
@@ -304,7 +305,7 @@ def _named_owner(owner: Owner) -> str:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -314,7 +315,7 @@ def _read(path: Path) -> bytes | None:
 
 def _decode(found: bytes) -> Owner | None:
     try:
-        return msgspec.json.decode(found, type=Owner)
+        return from_json(found, Owner)
     except ValueError:  # also what is not UTF-8
         return None
 

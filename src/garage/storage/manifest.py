@@ -10,10 +10,13 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from blake3 import blake3
 
+from garage.core.types import Scalar
 from garage.errors import DamagedError, FormatVersionError
+from garage.storage.files import from_json, is_nested, read_file
 
 FORMAT = 1
 _NO_CHECKSUM = "0" * 64
+_MOST_NESTED = 20
 _FIELD = b'"checksum": "'
 
 FileHash: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -87,7 +90,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 class Log(msgspec.Struct, frozen=True):
     """How much of metrics.jsonl belongs to the snapshot."""
 
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     rows: int
     hash: str
 
@@ -114,9 +117,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a user's own ``save`` asked for it, so that modes which keep gaps keep it too."""
     digest: str
     written_at: str
-    train_args: dict[str, Any]
-    stats: dict[str, Any]
-    metrics: dict[str, Any]
+    train_args: dict[str, Scalar]
+    stats: dict[str, Scalar]
+    metrics: dict[str, Scalar]
     fingerprint: dict[str, Any]
     recipe: FileHash | None
     recipe_problem: str | None
@@ -164,7 +167,7 @@ def read(path: Path) -> Manifest:
         FormatVersionError: it is whole, but of another format version.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         msg = f"Cannot read the manifest {path}: {error.strerror}."
         raise DamagedError(msg) from error
@@ -179,9 +182,13 @@ def decode(data: bytes, where: str) -> Manifest:
         msg = f"The manifest {where} is damaged: its checksum does not match its {len(data)} bytes."
         raise DamagedError(msg)
     try:
-        version = msgspec.json.decode(data, type=_Version).format
+        version = from_json(data, _Version).format
         if version == FORMAT:
-            return msgspec.json.decode(data, type=Manifest)
+            manifest = from_json(data, Manifest)
+            if not is_nested(manifest.fingerprint, _MOST_NESTED):
+                return manifest
+            msg = f"The manifest {where} is damaged: its fingerprint is nested more than {_MOST_NESTED} times."
+            raise DamagedError(msg)
     except ValueError as error:  # also what is not UTF-8
         msg = f"The manifest {where} is damaged: {error}."
         raise DamagedError(msg) from error

@@ -14,6 +14,7 @@ from garage.core.tracked import CapturedGroup, Column, TrackedGroup
 from garage.core.types import Array, State
 from garage.errors import ArgumentError, DamagedError, MismatchError, WriteError
 from garage.storage.disk import Disk
+from garage.storage.files import open_file
 from garage.storage.manifest import Chunk, Group, GroupColumn, Leaf, Piece
 from garage.storage.run_directory import RunDirectory
 
@@ -235,21 +236,22 @@ class ChunkReader:
         self._directory, self._chunks = directory, chunks
         self._last: tuple[int, bytes] = (-1, b"")
 
-    def leaf(self, leaf: Leaf) -> bytes:
+    def leaf(self, leaf: Leaf) -> bytearray:
         """The bytes of a leaf.
 
         Raises:
             DamagedError: a chunk is missing or is not what was written; the message names the leaf.
         """
-        parts = []
+        data = _room_for(leaf)
+        position = 0
         for piece in leaf.pieces:
             if not 0 <= piece.chunk < len(self._chunks):
                 raise DamagedError(_damaged(leaf, f"its manifest has no chunk {piece.chunk}"))
-            data = self._chunk(piece.chunk, leaf)
-            if not 0 <= piece.offset <= piece.offset + piece.size <= len(data):
+            chunk = self._chunk(piece.chunk, leaf)
+            if not 0 <= piece.offset <= piece.offset + piece.size <= len(chunk):
                 raise DamagedError(_damaged(leaf, "its piece lies outside its chunk"))
-            parts.append(data[piece.offset : piece.offset + piece.size])
-        data = b"".join(parts)
+            data[position : position + piece.size] = memoryview(chunk)[piece.offset : piece.offset + piece.size]
+            position += piece.size
         if blake3(data).hexdigest() != leaf.hash:
             raise DamagedError(_damaged(leaf, "its bytes do not match its hash"))
         return data
@@ -385,7 +387,7 @@ def _read(directory: RunDirectory, chunk: Chunk) -> tuple[bytes, bytes]:
         raise DamagedError(msg)
     not_as_written = f"the chunk {chunk.hash[:12]} of {path} is not as written"
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             file.seek(chunk.offset)
             stored = file.read(chunk.stored)
         data = _decompressed(stored, chunk.raw) if chunk.codec == "zstd" else stored
@@ -429,3 +431,14 @@ def _decompressed(data: bytes, size: int) -> bytes:
 
 def _damaged(leaf: Leaf | Group, reason: str) -> str:
     return f"Cannot read `{leaf.path}`: {reason}."
+
+
+def _room_for(leaf: Leaf) -> bytearray:
+    """Taken at once, so that a size that nobody has written is refused before anything is read."""
+    sizes = [piece.size for piece in leaf.pieces]
+    if not all(0 <= size <= CHUNK_BYTES for size in sizes):
+        raise DamagedError(_damaged(leaf, "its piece lies outside its chunk"))
+    try:
+        return bytearray(sum(sizes))
+    except (MemoryError, OverflowError) as error:
+        raise DamagedError(_damaged(leaf, f"there is no memory for its {sum(sizes)} bytes")) from error

@@ -1,8 +1,6 @@
 """A run's directory: which file lies where, who the run is, and what happened to it."""
 
 import contextlib
-import json
-import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,10 @@ import msgspec
 
 from garage.errors import DamagedError, FormatVersionError, NoSnapshotError
 from garage.storage.disk import Disk
+from garage.storage.files import from_json, is_nested, read_file
 from garage.storage.manifest import FORMAT, Parent
+
+_MOST_NESTED = 50
 
 
 class RunInfo(msgspec.Struct, kw_only=True, frozen=True):
@@ -98,12 +99,20 @@ class RunDirectory:
         return self.path / "recipe", self.path / f"recipe-{recipe_hash[:16]}"
 
     def manifest_epochs(self) -> list[int]:
-        """Epochs that have a manifest, ascending; whether it verifies is not looked at."""
-        if not self.snapshots_path.is_dir():
+        """Epochs that have a manifest, ascending; whether it verifies is not looked at.
+
+        Raises:
+            DamagedError: the system refuses to list them.
+        """
+        try:
+            names = [path.name for path in self.snapshots_path.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        names = (entry.name for entry in os.scandir(self.snapshots_path))
+        except OSError as error:
+            msg = f"Cannot look into {self.snapshots_path}: {error.strerror}."
+            raise DamagedError(msg) from error
         stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-        return sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
+        return sorted({int(stem) for stem in stems if stem.isdecimal() and stem.isascii()})
 
     def info(self) -> RunInfo:
         """Who the run is.
@@ -114,7 +123,7 @@ class RunDirectory:
             FormatVersionError: it is of another format version.
         """
         try:
-            data = self.info_path.read_bytes()
+            data = read_file(self.info_path)
         except (FileNotFoundError, NotADirectoryError):
             msg = f"There is no run in {self.path}: it has no run.json. `garage ls` lists the runs below a directory."
             raise NoSnapshotError(msg) from None
@@ -122,14 +131,17 @@ class RunDirectory:
             msg = f"Cannot read {self.info_path}: {error.strerror}."
             raise DamagedError(msg) from error
         try:
-            raw = msgspec.json.decode(data)
+            raw = from_json(data)
             if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] != FORMAT:
                 msg = (
                     f"{self.info_path} has format version {raw['format']}; this garage reads version {FORMAT}. "
                     "Use the garage that wrote it, or one that is newer."
                 )
                 raise FormatVersionError(msg)
-            return msgspec.convert(raw, RunInfo)
+            if not is_nested(raw, _MOST_NESTED):
+                return msgspec.convert(raw, RunInfo)
+            msg = f"{self.info_path} is damaged: it is nested more than {_MOST_NESTED} times."
+            raise DamagedError(msg)
         except ValueError as error:  # also what is not UTF-8
             msg = f"{self.info_path} is damaged: {error}."
             raise DamagedError(msg) from error
@@ -157,7 +169,7 @@ class RunDirectory:
         """
         for line in content(self.events_path).split(b"\n")[:-1]:
             with contextlib.suppress(ValueError):
-                event = msgspec.json.decode(line)
+                event = from_json(line)
                 if isinstance(event, dict):
                     yield event
 
@@ -168,7 +180,8 @@ class RunDirectory:
             for row in whole_lines(self.metrics_path):
                 epoch, value = row.get("epoch"), row.get(metric)
                 if isinstance(epoch, int) and isinstance(value, int | float) and not isinstance(value, bool):
-                    found[epoch] = float(value)
+                    with contextlib.suppress(OverflowError):  # an integer beyond all floats is no metric of ours
+                        found[epoch] = float(value)
         return found
 
     def abandoned(self) -> set[str]:
@@ -190,7 +203,7 @@ def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     """
     for number, line in enumerate(content(path).split(b"\n")[:-1], start=1):
         try:
-            row = json.loads(line)
+            row = from_json(line)
         except ValueError as error:
             msg = f"{path} is damaged in line {number}: {error}."
             raise DamagedError(msg) from error
@@ -207,7 +220,7 @@ def content(path: Path) -> bytes:
         DamagedError: the system refuses to read it.
     """
     try:
-        return path.read_bytes()
+        return read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     except OSError as error:

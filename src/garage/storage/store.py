@@ -1,6 +1,8 @@
 """Reading snapshots: the newest one that verifies is the truth."""
 
 import contextlib
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +27,9 @@ UNDIGESTED = ("process/", f"{EPISODES}/")
 """Leaves below these are not part of the digest."""
 
 
+_MOST_KEYS = 100
+_SCALARS = {"bool": bool, "int": int, "float": float, "str": str, "null": type(None), "empty": dict}
+_ARRAY = re.compile(r"[<|][biufcSU][0-9]{1,9}")
 _USUAL_METRIC = "Evaluation/AverageReturn"
 
 
@@ -128,7 +133,7 @@ class SnapshotStore:
             DamagedError: they are missing or are not what was written.
         """
         reader = ChunkReader(self.directory, manifest.chunks)
-        return self._recipe(manifest), {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
+        return self._recipe(manifest), {leaf.path: bytes(reader.leaf(leaf)) for leaf in manifest.opaque}
 
     def verify(self) -> list[str]:
         """Everything that is damaged or missing, one line each, by leaf path; empty if all is well."""
@@ -158,6 +163,10 @@ class SnapshotStore:
 
     def _damaged_parts(self, manifest: Manifest) -> Iterator[str]:
         reader = ChunkReader(self.directory, manifest.chunks)
+        try:
+            _check_paths([*(leaf.path for leaf in manifest.leaves), *(group.path for group in manifest.groups)])
+        except DamagedError as error:
+            yield str(error)
         for leaf in manifest.leaves:
             try:
                 _value(leaf, reader.leaf(leaf))
@@ -177,7 +186,12 @@ class SnapshotStore:
 
     def _found(self) -> tuple[list[Manifest], list[str]]:
         path = self.directory.path
-        if not path.is_dir():
+        try:
+            is_there = path.is_dir()
+        except OSError as error:
+            msg = f"Cannot look into {path}: {error.strerror}."
+            raise DamagedError(msg) from error
+        if not is_there:
             msg = f"Cannot read a snapshot from {path}: there is no such directory. `garage ls` lists the runs."
             raise NoSnapshotError(msg)
         whole, problems = self.manifests()
@@ -211,7 +225,7 @@ class SnapshotStore:
         """Whether an epoch that is not among the whole ones has a manifest that is damaged, not an abandoned one."""
         path = self.directory.manifest_path(epoch)
         try:
-            return path.exists() and manifests.read(path).epoch != epoch
+            return epoch in self.directory.manifest_epochs() and manifests.read(path).epoch != epoch
         except DamagedError:
             return True
 
@@ -236,7 +250,7 @@ class SnapshotStore:
         kept_apart = f"{EPISODES}/"
         leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
         state = _decoded(reader, leaves, manifest.groups)
-        opaque = {leaf.path: reader.leaf(leaf) for leaf in manifest.opaque}
+        opaque = {leaf.path: bytes(reader.leaf(leaf)) for leaf in manifest.opaque}
         recipe = self._recipe(manifest) if with_recipe else None
         return StoredSnapshot(manifest, state, opaque, recipe, problems, signer)
 
@@ -256,18 +270,42 @@ class SnapshotStore:
 
 
 def _decoded(reader: ChunkReader, leaves: Iterable[Leaf], groups: Iterable[Group] = ()) -> State:
+    leaves, groups = tuple(leaves), tuple(groups)
+    _check_paths([*(leaf.path for leaf in leaves), *(group.path for group in groups)])
     values: dict[str, state_trees.Leaf] = {leaf.path: _value(leaf, reader.leaf(leaf)) for leaf in leaves}
     return state_trees.rebuild(values | {group.path: reader.group(group) for group in groups})
 
 
-def _value(leaf: Leaf, data: bytes) -> state_trees.Leaf:
+def _check_paths(paths: list[str]) -> None:
+    """They are those of a tree: each once, and none is a folder of another one."""
+    places: set[str] = set()
+    for path in paths:
+        keys = path.split("/")
+        if not all(key and key.isprintable() for key in keys) or len(keys) > _MOST_KEYS:
+            msg = f"{path[:100]!r} is no path of a state tree"
+            raise DamagedError(msg)
+        places.update("/".join(keys[:n]) for n in range(1, len(keys)))
+    doubled = sorted(places.intersection(paths)) or [path for path, n in Counter(paths).items() if n > 1]
+    if doubled:
+        msg = f"its state tree has two different things at `{doubled[0]}`"
+        raise DamagedError(msg)
+
+
+def _value(leaf: Leaf, data: bytes | bytearray) -> state_trees.Leaf:
+    msg = f"Cannot read `{leaf.path}`: {len(data)} bytes are not a value of dtype {leaf.dtype!r}."
+    kind = _SCALARS.get(leaf.dtype)
+    # NumPy reads some names as Python, and an axis of -1 as any; both are refused here.
+    if (kind is None and not _ARRAY.fullmatch(leaf.dtype)) or min(leaf.shape, default=0) < 0:
+        raise DamagedError(msg)
     try:
-        return state_trees.decode(leaf.path, leaf.dtype, leaf.shape, data)
+        value = state_trees.decode(leaf.path, leaf.dtype, leaf.shape, data)
     except MismatchError as error:
         raise DamagedError(str(error)) from error
-    except (SyntaxError, RecursionError) as error:  # NumPy reads some names of dtypes as Python
-        msg = f"Cannot read `{leaf.path}`: {len(data)} bytes are not a value of dtype {leaf.dtype!r}."
+    except (RecursionError, OverflowError, MemoryError) as error:
         raise DamagedError(msg) from error
+    if kind is not None and (type(value) is not kind or (kind is dict and value)):
+        raise DamagedError(msg)
+    return value
 
 
 def _prefix_hashes(path: Path, sizes: set[int]) -> dict[int, str]:
