@@ -12,7 +12,7 @@ import numpy as np
 
 from garage.core.streams import Streams
 from garage.core.trust_region import V
-from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, Metrics, State, Transition
+from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, Metrics, State, Transition, Transitions
 
 
 @runtime_checkable
@@ -329,6 +329,34 @@ class GroupResult:
     batch: EpisodeBatch
     carried: State
     seconds: Mapping[str, float]
+
+
+class ReplayBuffer(Protocol):
+    """Remembers transitions; `Stateful`, its columns a `garage.core.tracked.TrackedGroup`."""
+
+    def __len__(self) -> int:
+        """Transitions that it holds."""
+        ...
+
+    def add(self, batch: EpisodeBatch) -> None:
+        """Remember the steps of a batch, in its order."""
+        ...
+
+    def sample(self, generator: np.random.Generator, n: int) -> Transitions:
+        """Draw n transitions; a function of what is remembered and of the generator.
+
+        Raises:
+            OrderError: nothing has been added yet.
+        """
+        ...
+
+    def state_dict(self) -> State:
+        """What is remembered."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """Remember that instead."""
+        ...
 
 
 class Sampler(Protocol):

@@ -9,6 +9,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -402,7 +403,7 @@ class TrackedGroup:
 
     def _packed(self, index: int) -> Array:
         start, stop = self._rows_of(index, self._n_rows)
-        content = np.empty((stop - start) * sum(column.row_bytes for column in self.columns), np.uint8)
+        content = np.empty((stop - start) * sum(_row_bytes(self.columns)), np.uint8)
         for column, part in _parts(self.columns, (start, stop), content):
             part[:] = _bytes_of(self._held.arrays[column.name][start:stop])
         return content
@@ -449,7 +450,8 @@ def _empty(columns: Iterable[Column], capacity: int) -> dict[str, Array]:
 
 
 def _unpack(arrays: Mapping[str, Array], columns: Sequence[Column], rows: tuple[int, int], content: Array) -> None:
-    n_bytes = (rows[1] - rows[0]) * sum(column.row_bytes for column in columns)
+    sizes = _row_bytes(tuple(columns))
+    n_bytes = (rows[1] - rows[0]) * sum(sizes)
     if content.nbytes != n_bytes:
         msg = f"A block of the rows {rows[0]} to {rows[1] - 1} has {content.nbytes} bytes, expected {n_bytes}."
         raise MismatchError(msg)
@@ -457,13 +459,18 @@ def _unpack(arrays: Mapping[str, Array], columns: Sequence[Column], rows: tuple[
         _bytes_of(arrays[column.name][rows[0] : rows[1]])[:] = part
 
 
-def _parts(columns: Iterable[Column], rows: tuple[int, int], content: Array) -> Iterator[tuple[Column, Array]]:
+def _parts(columns: Sequence[Column], rows: tuple[int, int], content: Array) -> Iterator[tuple[Column, Array]]:
     """Where each column lies in a block."""
     offset = 0
-    for column in columns:
-        end = offset + (rows[1] - rows[0]) * column.row_bytes
+    for column, row_bytes in zip(columns, _row_bytes(tuple(columns)), strict=True):
+        end = offset + (rows[1] - rows[0]) * row_bytes
         yield column, content[offset:end]
         offset = end
+
+
+@lru_cache(maxsize=64)
+def _row_bytes(columns: tuple[Column, ...]) -> tuple[int, ...]:
+    return tuple(column.row_bytes for column in columns)
 
 
 def _bytes_of(rows: Array) -> Array:

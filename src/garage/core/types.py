@@ -64,6 +64,21 @@ class Transition(NamedTuple):
     """Numeric diagnostics of the world, each ``[n, ...]``."""
 
 
+class Transitions(NamedTuple):
+    """n steps, in no order, each with what followed it: what off-policy algorithms learn from."""
+
+    observations: Array
+    """``[n, ...]``, before the step."""
+    actions: Array
+    """``[n, ...]``."""
+    rewards: Array
+    """``[n]`` float64."""
+    next_observations: Array
+    """``[n, ...]``, after the step."""
+    terminated: Array
+    """``[n]`` bool: whether nothing is bootstrapped from what followed."""
+
+
 @dataclass(frozen=True)
 class EpisodeBatch:
     """Segments of episodes, flat over time: the only data that flows from worlds to algorithms.

@@ -1,8 +1,10 @@
 """Chunks: bytes named by their hash; packs: files of chunks, written once and named by their content."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, Self
 
 import numpy as np
 import zstandard
@@ -28,6 +30,12 @@ MAGIC = b"garage pack 1\n\0\0"
 _ALIGNMENT = 64
 _OFFSET_BITS = 63
 _LEAST_GAIN = 0.9
+_DOUBT_AFTER = 2
+"""So many chunks in a row that gained nothing, and the next ones are compressed only if samples of them gain."""
+_SAMPLE_BYTES = 2048
+_N_SAMPLES = 8
+_N_WRITING = 2
+"""Packs of one snapshot that are written at the same time."""
 
 
 class LeafBytes:
@@ -170,15 +178,25 @@ def store(
         fresh[name] = data.data if isinstance(data, np.ndarray) else data
     placed: dict[str, Chunk] = {}
     n_written = 0
-    for batch in _packfuls(fresh):
-        entries = []
-        for name, chunk in batch:
-            stored, codec = _compressed(chunk)
-            entries.append(StoredChunk(name, memoryview(chunk).nbytes, codec, stored))
-        written = write_pack(directory, disk, entries)
+    for written in _written(directory, disk, list(_packfuls(fresh))):
         n_written += pack_bytes(chunk.stored for chunk in written)
         placed |= {chunk.hash: chunk for chunk in written}
     return [placed.get(name) or known[name] for name, _ in named], n_written
+
+
+def _written(
+    directory: RunDirectory, disk: Disk, batches: Sequence[Sequence[tuple[str, bytes | memoryview]]]
+) -> Iterable[list[Chunk]]:
+    """Each batch as a pack. Of several, one is prepared while the device takes the other."""
+
+    def write(batch: Sequence[tuple[str, bytes | memoryview]]) -> list[Chunk]:
+        compressor = _Compressor()
+        return write_pack(directory, disk, [compressor.stored(name, chunk) for name, chunk in batch])
+
+    if len(batches) <= 1:
+        return [write(batch) for batch in batches]
+    with ThreadPoolExecutor(_N_WRITING, thread_name_prefix="garage packs") as pool:
+        return list(pool.map(write, batches))
 
 
 class StoredChunk(NamedTuple):
@@ -263,9 +281,10 @@ class ChunkReader:
             DamagedError: it is not what was written, or a block is missing; the message names the group and the rows.
         """
         columns = self._checked_columns(group)
-        blocks = ((self._chunks[index].hash, self._block(group, n)) for n, index in enumerate(group.blocks))
         try:
-            return TrackedGroup.restored(columns, group.capacity, group.rows, blocks)
+            with _Packs(self._directory) as files:
+                blocks = ((self._chunks[k].hash, self._block(group, n, files)) for n, k in enumerate(group.blocks))
+                return TrackedGroup.restored(columns, group.capacity, group.rows, blocks)
         except (MismatchError, ValueError, MemoryError, OverflowError) as error:
             raise DamagedError(_damaged(group, str(error))) from error
 
@@ -296,9 +315,10 @@ class ChunkReader:
             )
             raise ArgumentError(msg)
         found = []
-        for number in numbers:
-            start, stop = group_rows(group, number)
-            found.append(tracked.unpacked(columns, stop - start, self._block(group, number)))
+        with _Packs(self._directory) as files:
+            for number in numbers:
+                start, stop = group_rows(group, number)
+                found.append(tracked.unpacked(columns, stop - start, self._block(group, number, files)))
         if not found:
             found = [tracked.unpacked(columns, 0, b"")]
         return {name: np.concatenate([part[name] for part in found]) for name in wanted}
@@ -345,9 +365,9 @@ class ChunkReader:
                 raise DamagedError(_damaged(group, f"rows {start} to {stop - 1}: their chunk has another length"))
         return columns
 
-    def _block(self, group: Group, number: int) -> bytes:
+    def _block(self, group: Group, number: int, files: "_Packs") -> bytes:
         try:
-            return _read(self._directory, self._chunks[group.blocks[number]])[1]
+            return _read(self._directory, self._chunks[group.blocks[number]], files)[1]
         except DamagedError as error:
             start, stop = group_rows(group, number)
             raise DamagedError(_damaged(group, f"rows {start} to {stop - 1}: {error}")) from error
@@ -378,27 +398,60 @@ def pack_names(directory: RunDirectory) -> dict[str, Path]:
     }
 
 
-def _read(directory: RunDirectory, chunk: Chunk) -> tuple[bytes, bytes]:
+def _read(directory: RunDirectory, chunk: Chunk, files: "_Packs | None" = None) -> tuple[bytes, bytes]:
     """A chunk's bytes as they are stored, and uncompressed."""
-    path = directory.pack_path(chunk.pack)
     sizes_fit = 0 <= chunk.raw <= CHUNK_BYTES and 0 <= chunk.stored <= 2 * CHUNK_BYTES
     if not sizes_fit or chunk.offset < 0 or chunk.offset.bit_length() > _OFFSET_BITS:
         msg = f"the chunk {chunk.hash[:12]} has impossible sizes"
         raise DamagedError(msg)
-    not_as_written = f"the chunk {chunk.hash[:12]} of {path} is not as written"
     try:
-        with open_file(path) as file:
-            file.seek(chunk.offset)
-            stored = file.read(chunk.stored)
+        if files is None:
+            with open_file(directory.pack_path(chunk.pack)) as file:
+                stored = _read_at(file, chunk)
+        else:
+            stored = _read_at(files.opened(chunk.pack), chunk)
         data = _decompressed(stored, chunk.raw) if chunk.codec == "zstd" else stored
     except OSError as error:
-        msg = f"cannot read the pack {path}: {error.strerror}"
+        msg = f"cannot read the pack {directory.pack_path(chunk.pack)}: {error.strerror}"
         raise DamagedError(msg) from error
     except zstandard.ZstdError as error:
-        raise DamagedError(not_as_written) from error
+        raise DamagedError(_not_as_written(directory, chunk)) from error
     if blake3(data).hexdigest() != chunk.hash:
-        raise DamagedError(not_as_written)
+        raise DamagedError(_not_as_written(directory, chunk))
     return stored, data
+
+
+def _read_at(file: IO[bytes], chunk: Chunk) -> bytes:
+    file.seek(chunk.offset)
+    return file.read(chunk.stored)
+
+
+def _not_as_written(directory: RunDirectory, chunk: Chunk) -> str:
+    return f"the chunk {chunk.hash[:12]} of {directory.pack_path(chunk.pack)} is not as written"
+
+
+class _Packs:
+    """Keeps the pack that was read last open: neighbouring blocks mostly lie in one."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory, self._open = directory, contextlib.ExitStack()
+        self._name = ""
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def opened(self, name: str) -> IO[bytes]:
+        """The pack of that name, to read until the next one is opened."""
+        if self._file is None or self._name != name:
+            self._open.close()
+            self._file = None
+            self._file = self._open.enter_context(open_file(self._directory.pack_path(name)))
+            self._name = name
+        return self._file
 
 
 def _packfuls(chunks: Mapping[str, bytes | memoryview]) -> Iterable[list[tuple[str, bytes | memoryview]]]:
@@ -415,10 +468,34 @@ def _packfuls(chunks: Mapping[str, bytes | memoryview]) -> Iterable[list[tuple[s
         yield batch
 
 
-def _compressed(chunk: bytes | memoryview) -> tuple[bytes | memoryview, str]:
-    """By zstd level 1 where that gains at least a tenth."""
-    smaller = zstandard.ZstdCompressor(level=1).compress(chunk)
-    return (smaller, "zstd") if len(smaller) <= _LEAST_GAIN * memoryview(chunk).nbytes else (memoryview(chunk), "raw")
+class _Compressor:
+    """zstd level 1 where it gains at least a tenth. Where the chunks before did not, a sample decides."""
+
+    def __init__(self) -> None:
+        self._zstd = zstandard.ZstdCompressor(level=1)
+        self._n_failed = 0
+
+    def stored(self, name: str, chunk: bytes | memoryview) -> StoredChunk:
+        """The chunk of that hash as it is stored."""
+        data = memoryview(chunk)
+        if self._n_failed >= _DOUBT_AFTER and not self._gains(_sample(data))[1]:
+            return StoredChunk(name, data.nbytes, "raw", data)
+        smaller, gains = self._gains(data)
+        self._n_failed = 0 if gains else self._n_failed + 1
+        return StoredChunk(name, data.nbytes, "zstd" if gains else "raw", smaller if gains else data)
+
+    def _gains(self, data: bytes | memoryview) -> tuple[bytes, bool]:
+        smaller = self._zstd.compress(data)
+        return smaller, len(smaller) <= _LEAST_GAIN * len(data)
+
+
+def _sample(data: memoryview) -> bytes | memoryview:
+    """A few pieces, evenly spread; all of what is short."""
+    step = data.nbytes // _N_SAMPLES
+    if step <= _SAMPLE_BYTES:
+        return data
+    first = (step - _SAMPLE_BYTES) // 2
+    return b"".join(data[start : start + _SAMPLE_BYTES] for start in range(first, first + _N_SAMPLES * step, step))
 
 
 def _decompressed(data: bytes, size: int) -> bytes:

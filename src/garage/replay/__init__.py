@@ -1,0 +1,5 @@
+"""Replay buffers: what remembers transitions."""
+
+from garage.replay.uniform import ReplayBuffer
+
+__all__ = ["ReplayBuffer"]
