@@ -13,7 +13,8 @@ import numpy as np
 from blake3 import blake3
 
 from garage.core.tracked import CapturedGroup, Keeps, TrackedGroup, is_storable, keeps_hashed, keeps_none
-from garage.core.types import Array, Scalar, State
+from garage.core.scalars import Scalar
+from garage.core.types import Array, State
 from garage.errors import ArgumentError, MismatchError
 
 Leaf: TypeAlias = Array | Scalar | TrackedGroup | CapturedGroup | dict[str, Any]

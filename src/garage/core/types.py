@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from garage.core.scalars import Scalar
 from garage.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from garage.core.tracked import CapturedGroup, TrackedGroup
 
 Array: TypeAlias = npt.NDArray[Any]
-Scalar: TypeAlias = bool | int | float | str | None
 State: TypeAlias = dict[str, "Array | Scalar | TrackedGroup | CapturedGroup | State"]
 Metrics: TypeAlias = dict[str, float]
 Infos: TypeAlias = Mapping[str, Array]

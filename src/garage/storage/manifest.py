@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from blake3 import blake3
 
-from garage.core.types import Scalar
+from garage.core.scalars import Scalar
 from garage.errors import DamagedError, FormatVersionError
 from garage.storage.files import from_json, is_nested, read_file
 
