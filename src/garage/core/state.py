@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from blake3 import blake3
 
-from garage.core.tracked import CapturedGroup, Keeps, TrackedGroup, is_storable, keeps_hashed, keeps_none
 from garage.core.scalars import Scalar
+from garage.core.tracked import CapturedGroup, Keeps, TrackedGroup, is_storable, keeps_hashed, keeps_none
 from garage.core.types import Array, State
 from garage.errors import ArgumentError, MismatchError
 

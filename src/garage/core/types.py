@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from garage.core.scalars import Scalar
 from garage.errors import MismatchError
 
 if TYPE_CHECKING:
     import gymnasium
 
+    from garage.core.scalars import Scalar
     from garage.core.tracked import CapturedGroup, TrackedGroup
 
 Array: TypeAlias = npt.NDArray[Any]
