@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from faults.forgeries import RAW, changed, raw_json, read_in_every_way, restore_values
 from garage.errors import GarageError
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-thorough = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def attempt_to_restore(path):
@@ -41,6 +41,7 @@ def test_manifests(copy, data):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3000)
 @thorough
 @given(st.data())
 def test_many_manifests(copy, data):
@@ -64,6 +65,7 @@ def test_run_json(copy, data):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3000)
 @thorough
 @given(st.data())
 def test_many_run_jsons(copy, data):
@@ -90,6 +92,7 @@ def test_lines_of_logs(copy, data):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3000)
 @thorough
 @given(st.data())
 def test_many_lines_of_logs(copy, data):

@@ -93,7 +93,7 @@ def _of_epoch(directory: RunDirectory, whole: list[Manifest], epoch: int) -> Man
     for manifest in whole:
         if manifest.epoch == epoch:
             return manifest
-    if directory.manifest_path(epoch).is_file():
+    if epoch in directory.manifest_epochs():
         manifests.read(directory.manifest_path(epoch))
     epochs = ranges([manifest.epoch for manifest in whole])
     msg = f"There is no snapshot of epoch {epoch} in {directory.path}; it has: {epochs}."

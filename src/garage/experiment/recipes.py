@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any
 
 import cloudpickle
+import msgspec
 import numpy as np
 from blake3 import blake3
 
@@ -23,6 +24,7 @@ from garage.core.ports import Stateful, Surroundings
 from garage.core.recipe import Component
 from garage.core.types import State
 from garage.errors import RecipeError
+from garage.storage.files import from_json
 
 _PROTOCOL = 5
 _CALL = "_constructor_call"
@@ -67,8 +69,12 @@ def make(algo: Any, env: Any, surroundings: Surroundings) -> bytes:  # noqa: ANN
 
 
 def surroundings_of(recipe: bytes) -> str:
-    """The name of the surroundings in which a recipe's objects can be rebuilt."""
-    return str(json.loads(recipe.partition(b"\n")[0]).get("surroundings", "process"))
+    """The name of the surroundings in which a recipe's objects can be rebuilt. Nothing is unpickled.
+
+    Raises:
+        RecipeError: its header is none.
+    """
+    return _header(recipe).surroundings
 
 
 def load(recipe: bytes) -> tuple[Any, Any]:
@@ -77,24 +83,24 @@ def load(recipe: bytes) -> tuple[Any, Any]:
     Raises:
         RecipeError: a module is missing, or a constructor raised.
     """
-    line, _, pickled = recipe.partition(b"\n")
-    header = json.loads(line)
+    _, _, pickled = recipe.partition(b"\n")
+    header = _header(recipe)
     try:
         try:
             return _loads(pickled)
         except ModuleNotFoundError:
             # The script's folder was importable when the recipe was made; it stays so for what is imported later.
-            sys.path.append(header["folder"])
+            sys.path.append(header.folder)
             importlib.invalidate_caches()
             try:
                 return _loads(pickled)
             except BaseException:
-                sys.path.remove(header["folder"])
+                sys.path.remove(header.folder)
                 raise
     except ModuleNotFoundError as error:
         # Of a package that is missing as a whole, only the modules that were needed are recorded.
-        inside = [file for name, file in header["modules"].items() if f"{name}.".startswith(f"{error.name}.")]
-        place = f"It was at {inside[0]}" if inside else f"The script lay in {header['folder']}"
+        inside = [file for name, file in header.modules.items() if f"{name}.".startswith(f"{error.name}.")]
+        place = f"It was at {inside[0]}" if inside else f"The script lay in {header.folder}"
         msg = (
             f"Cannot rebuild the experiment: there is no module {error.name!r}. {place}. "
             "Put its folder on PYTHONPATH, or install it; or call trainer.setup(algo, env) before restore."
@@ -103,7 +109,7 @@ def load(recipe: bytes) -> tuple[Any, Any]:
     except Exception as error:
         msg = (
             f"Cannot rebuild the experiment: {type(error).__name__}: {str(error).rstrip('.')}. Did its code change, or "
-            f"does a script in {header['folder']} register something first? Import that before restore, or call "
+            f"does a script in {header.folder} register something first? Import that before restore, or call "
             "trainer.setup(algo, env) with objects of your own before restore, to load values only."
         )
         raise RecipeError(msg) from error
@@ -156,6 +162,25 @@ def _with_state(call: Callable[..., Any], arguments: tuple[Any, ...], state: Sta
     made = call(*arguments)
     made.load_state_dict(state)
     return made
+
+
+class _Header(msgspec.Struct):
+    """The first line of a recipe."""
+
+    folder: str
+    modules: dict[str, str]
+    surroundings: str = "process"
+
+
+def _header(recipe: bytes) -> _Header:
+    try:
+        return from_json(recipe.partition(b"\n")[0], _Header)
+    except ValueError as error:
+        msg = (
+            f"The recipe's header cannot be read: {error}. Was it made by another program? Values load without it: "
+            "call trainer.setup(algo, env) with objects of your own before restore."
+        )
+        raise RecipeError(msg) from error
 
 
 def _loads(pickled: bytes) -> tuple[Any, Any]:

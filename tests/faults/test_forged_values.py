@@ -1,0 +1,117 @@
+"""Values that are whole, but not those that the objects have: an error of ours, or objects that hold them."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from faults.forgeries import ANYTHING, RAW, Copy, raw_json, restore_values
+from garage.core import state as state_trees
+from garage.errors import GarageError, RecipeError
+from garage.experiment import recipes
+from garage.storage import manifest as manifests
+from garage.storage.disk import Disk
+from garage.storage.linking import with_state
+from garage.storage.run_directory import RunDirectory
+from garage.storage.store import SnapshotStore
+
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.sampled_from([10**9, 10**30, -1, 0])
+    | st.floats()
+    | st.text(st.characters(codec="utf-8"), max_size=5)
+)
+ARRAYS = st.builds(
+    np.full,
+    st.lists(st.integers(0, 4), max_size=3).map(tuple),
+    st.sampled_from([0, 1, -1, np.nan, np.inf, 3e38, 2**31]),
+    st.sampled_from([np.float32, np.float64, np.complex128]).map(np.dtype),
+).filter(lambda array: array.size < 64)
+WHOLE = st.lists(st.integers(-5, 2**40), max_size=5).map(np.array)
+VALUES = SCALARS | ARRAYS | WHOLE | st.dictionaries(st.sampled_from(["a", "b"]), SCALARS | ARRAYS, max_size=2)
+
+
+@pytest.fixture(scope="module")
+def paths(original):
+    """Of the state's leaves and of the folders that they lie in."""
+    state = SnapshotStore(original).read().state
+    leaves = list(state_trees.flatten(state))
+    folders = {"/".join(path.split("/")[:n]) for path in leaves for n in range(1, path.count("/") + 1)}
+    return sorted({*leaves, *folders})
+
+
+def check_values(copy, paths, data):
+    copy.put_back()
+    change = {data.draw(st.sampled_from(paths)): data.draw(VALUES)}
+    directory = RunDirectory(copy.path)
+    manifest = with_state(manifests.read(directory.manifest_path(2)), change, directory, Disk())
+    directory.manifest_path(2).write_bytes(manifests.encode(manifest))
+    assert SnapshotStore(copy.path).read().manifest.epoch == 2
+    with contextlib.suppress(GarageError):
+        restore_values(copy.path)
+
+
+@quick
+@given(st.data())
+def test_values_of_other_kinds(copy, paths, data):
+    check_values(copy, paths, data)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+@thorough
+@given(st.data())
+def test_many_values_of_other_kinds(copy, paths, data):
+    check_values(copy, paths, data)
+
+
+def check_header(value):
+    """A recipe whose header says anything; what follows it is never looked at, for it would raise another error."""
+    line = raw_json(value).replace("\n", " ").encode()
+    with contextlib.suppress(RecipeError):
+        assert isinstance(recipes.surroundings_of(line + b"\nno pickle"), str)
+
+
+HEADERS = ANYTHING | st.fixed_dictionaries({}, optional=dict.fromkeys(("folder", "modules", "surroundings"), ANYTHING))
+
+
+@settings(quick, max_examples=300)
+@given(HEADERS)
+def test_headers_of_recipes(value):
+    check_header(value)
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_headers_beyond_pythons_values(name):
+    check_header(name)
+    check_header({"surroundings": name, "folder": name, "modules": name})
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"\xff\xfe", b'{"surroundings": "process"', b"[]", b"null"])
+def test_headers_that_are_none(line):
+    with pytest.raises(RecipeError, match="header"):
+        recipes.surroundings_of(line + b"\nno pickle")
+
+
+@pytest.mark.parametrize("header", [{}, {"folder": 1, "modules": {}}, {"folder": "", "modules": []}])
+def test_a_header_without_what_a_missing_module_is_looked_for_with(header):
+    pickle_of_a_missing_module = b"cno_such_module_of_anybody\nname\n."
+    with pytest.raises(RecipeError, match=r"header|no module"):
+        recipes.load(json.dumps(header).encode() + b"\n" + pickle_of_a_missing_module)
+
+
+def test_a_copy_put_back_is_the_original(original, tmp_path):
+    copy = Copy(original, tmp_path / "run")
+    for file in copy.path.rglob("*.json*"):
+        file.write_bytes(b"")
+    copy.put_back()
+    assert SnapshotStore(copy.path).verify() == []
+    assert restore_values(copy.path).stats.total_epoch == 2
