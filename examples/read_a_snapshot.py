@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -63,12 +64,37 @@ def read_leaf(leaf, chunks):
     return NOT_IN_JSON.get(value, value) if leaf["dtype"] == "float" else value
 
 
+def read_group(group, chunks):
+    """The columns of a tracked group, by name."""
+    columns = [(column["name"], np.dtype(column["dtype"]), tuple(column["shape"])) for column in group["columns"]]
+    lines = [f"{group['capacity']}\t{group['block_rows']}"]
+    lines += [f"{column['name']}\t{column['dtype']}\t{column['shape']}" for column in group["columns"]]
+    need(all(0 <= index < len(chunks) for index in group["blocks"]), group["path"])
+    lines += [blake3(chunks[index]).hexdigest() for index in group["blocks"]]
+    need(blake3("\n".join([*lines, ""]).encode()).hexdigest() == group["hash"], group["path"])
+    blocks, row_bytes = [], sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in columns)
+    for number, index in enumerate(group["blocks"]):
+        n = min(group["block_rows"], group["rows"] - number * group["block_rows"])
+        need(n > 0 and len(chunks[index]) == n * row_bytes, group["path"])
+        block, offset = {}, 0
+        for name, dtype, shape in columns:
+            values = np.frombuffer(chunks[index], dtype, n * math.prod(shape), offset)
+            block[name], offset = values.reshape(n, *shape), offset + values.nbytes
+        blocks.append(block)
+    empty = {name: np.zeros((0, *shape), dtype) for name, dtype, shape in columns}
+    return {name: np.concatenate([block[name] for block in [empty, *blocks]]) for name in empty}
+
+
 def read_snapshot(run, path):
     """The snapshot whose manifest lies at ``path``: the manifest, and the values of its leaves by path."""
     manifest = read_manifest(path)
     chunks = [read_chunk(run, chunk) for chunk in manifest["chunks"]]
     values = {leaf["path"]: read_leaf(leaf, chunks) for leaf in (*manifest["leaves"], *manifest["opaque"])}
-    counted = [leaf for leaf in manifest["leaves"] if not leaf["path"].startswith(("process/", "episodes/"))]
+    groups = manifest.get("groups", [])  # a leaf each, too
+    for group in groups:
+        values |= {f"{group['path']}/{name}": column for name, column in read_group(group, chunks).items()}
+    leaves = manifest["leaves"] + [dict(group, dtype="group", shape=[group["rows"]]) for group in groups]
+    counted = [leaf for leaf in leaves if not leaf["path"].startswith(("process/", "episodes/"))]
     lines = sorted(f"{leaf['path']}\t{leaf['dtype']}\t{leaf['shape']}\t{leaf['hash']}\n" for leaf in counted)
     need(blake3("".join(lines).encode()).hexdigest() == manifest["digest"], "digest")
     recipes = [blake3(file.read_bytes()).hexdigest() for file in run.glob("recipe*")]

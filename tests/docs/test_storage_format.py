@@ -15,6 +15,7 @@ from garage import process
 from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
 from garage.core import state as state_trees
+from garage.core.tracked import TrackedGroup
 from garage.envs import GymEnv
 from garage.experiment import ExperimentContext, Trainer, deterministic
 from garage.np.policies import CategoricalMLPPolicy
@@ -62,7 +63,7 @@ def test_the_reader_is_written_without_garage():
     tree = ast.parse(EXAMPLE.read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"contextlib", "json", "pathlib", "re", "sys", "numpy", "zstandard", "blake3"}
+    assert imported == {"contextlib", "json", "math", "pathlib", "re", "sys", "numpy", "zstandard", "blake3"}
 
 
 def test_it_reads_the_newest_snapshot_of_a_training(run):
@@ -101,6 +102,20 @@ def test_fields_are_those_of_the_document(run):
         assert f"`{name}`" in page, name
     for file in path.iterdir():
         assert f"`{file.name}" in page or file.name.startswith(".unfinished-") or file.is_dir(), file
+
+
+def test_it_reads_tracked_groups(tmp_path):
+    group = TrackedGroup(5000, {"x": ((3,), np.float32), "done": ((), np.bool_), "word": ((2,), "U3")})
+    generator = np.random.default_rng(1)
+    group.write(0, {"x": generator.standard_normal((2500, 3)).astype(np.float32), "done": generator.random(2500) < 0.5})
+    group.write(slice(0, 1), {"word": [["ä", "b"]]})
+    empty = TrackedGroup(5, {"y": ((), np.int8)})
+    path = written(tmp_path, state_trees.copied({"algo": {"replay": group, "none": empty}}))
+    manifest, values = newest(path)
+    assert [len(each["blocks"]) for each in manifest["groups"]] == [0, 3]
+    for name, column in group.views().items():
+        np.testing.assert_array_equal(values[f"algo/replay/{name}"], column, strict=True)
+    assert values["algo/none/y"].dtype == np.int8
 
 
 def test_it_reads_every_kind_of_leaf(tmp_path):

@@ -19,8 +19,9 @@ from garage.storage.store import EPISODES, SnapshotStore
 def export(run: str, kind: str, output: Path | None, only: str | None) -> None:
     """Write the values of RUN's newest snapshot, or that of EPOCH (or first, last, best), by their paths.
 
-    Arrays stay as they are. Single numbers, strings and booleans are arrays without axes in npz, and JSON in the
-    metadata of both formats. Stored episodes are written with --only episodes. A file that is there is replaced.
+    Arrays stay as they are; the columns of a replay buffer lie below its path. Single numbers, strings and booleans
+    are arrays without axes in npz, and JSON in the metadata of both formats. Stored episodes are written with --only
+    episodes. A file that is there is replaced.
     """
     path, which = snapshot_name.split(run)
     store = SnapshotStore(path)

@@ -14,7 +14,7 @@ from garage.cli.output import age, aligned, pairs, plain, print_json, ranges
 from garage.cli.run_summary import RunSummary, summarise
 from garage.errors import ArgumentError, DamagedError, NoSnapshotError, SigningKeyError
 from garage.storage import manifest as manifests
-from garage.storage.manifest import Leaf, Manifest
+from garage.storage.manifest import Group, Leaf, Manifest
 from garage.storage.run_directory import RunDirectory, RunInfo
 from garage.storage.signing import Signer, described, signer_of
 from garage.storage.signing_key import find_key
@@ -106,6 +106,8 @@ def _as_json(view: _View) -> dict[str, Any]:
         snapshot = msgspec.to_builtins(view.manifest)
         snapshot["leaves"] = [_leaf_json(leaf) for leaf in view.manifest.leaves]
         snapshot["opaque"] = [_leaf_json(leaf) for leaf in view.manifest.opaque]
+        for group, shown in zip(view.manifest.groups, snapshot["groups"], strict=True):
+            shown["blocks"], shown["bytes"] = len(group.blocks), _group_size(group, view.manifest)
         del snapshot["chunks"]
     return {
         "path": str(view.path),
@@ -188,6 +190,13 @@ def _snapshot_lines(manifest: Manifest, signed: str) -> list[str]:
     lines += [f"  {line}" for line in aligned(shown)]
     if len(leaves) > _LEAVES_SHOWN:
         lines.append(f"  and {len(leaves) - _LEAVES_SHOWN} more; --json lists all")
+    if manifest.groups:
+        lines += ["", f"Tracked groups: {len(manifest.groups)}"]
+    for group in manifest.groups:
+        about = f"{group.rows:,} rows of {group.capacity:,} in {len(group.blocks)} blocks"
+        lines.append(f"  {group.path}  {about}, {_group_size(group, manifest):,} bytes")
+        columns = [[column.name, column.dtype, str([group.rows, *column.shape])] for column in group.columns]
+        lines += [f"    {line}" for line in aligned(columns)]
     return lines
 
 
@@ -214,6 +223,10 @@ def _continuation(view: _View) -> str:
 
 def _short(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _group_size(group: Group, manifest: Manifest) -> int:
+    return sum(manifest.chunks[index].raw for index in group.blocks if 0 <= index < len(manifest.chunks))
 
 
 def _size(leaf: Leaf) -> int:
