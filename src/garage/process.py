@@ -11,9 +11,13 @@ import secrets
 import numpy as np
 
 from garage.core.ports import Framework
-from garage.core.state import take
+from garage.core.state import take, take_as
 from garage.core.streams import Streams
 from garage.core.types import State
+from garage.errors import MismatchError
+
+_WORDS = 624
+"""Of the state of the Mersenne Twister, MT19937."""
 
 
 class _Process:
@@ -85,17 +89,21 @@ def load_generators_state(state: State) -> None:
     """Put the process's generators back.
 
     Raises:
-        MismatchError: a part of their state is missing.
+        MismatchError: a part of their state is missing, or cannot be one.
     """
     owner = "the process's generators"
     ours = take(state, "random", owner)
     words = tuple(int(word) for word in take(ours, "words", owner))
     random.setstate((take(ours, "version", owner), words, take(ours, "gauss", owner)))
     numpys = take(state, "numpy", owner)
+    position = take_as(numpys, "pos", owner, int)
+    if not 0 <= position <= _WORDS:  # NumPy takes any, and then draws from memory that is not the generator's
+        msg = f"Cannot load the state of {owner}: `numpy/pos` is {position}, expected 0 to {_WORDS}."
+        raise MismatchError(msg)
     np.random.set_state(  # noqa: NPY002 - users' code may use it
         {
             "bit_generator": "MT19937",
-            "state": {"key": take(numpys, "key", owner), "pos": take(numpys, "pos", owner)},
+            "state": {"key": take(numpys, "key", owner), "pos": position},
             "has_gauss": take(numpys, "has_gauss", owner),
             "gauss": take(numpys, "gauss", owner),
         }

@@ -28,11 +28,21 @@ from experiment.parts import (
     trained,
 )
 from garage import load_policy
-from garage.errors import DamagedError, MismatchError, RecipeError, SigningKeyError, StorageError, UntrustedError
+from garage.errors import (
+    ArgumentError,
+    DamagedError,
+    MismatchError,
+    RecipeError,
+    SigningKeyError,
+    StorageError,
+    UntrustedError,
+)
 from garage.experiment import ExperimentContext, Trainer
 from garage.experiment.deterministic import set_seed
 from garage.storage import manifest as manifests
 from garage.storage import signing
+from garage.storage.disk import Disk
+from garage.storage.linking import with_state
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing import Signer, SigningKey
 from garage.storage.signing_key import VARIABLE, find_key
@@ -180,6 +190,33 @@ def test_values_that_do_not_fit_are_refused_by_path(run):
     trainer.setup(*tiny(hidden_sizes=(8,)))
     with pytest.raises(MismatchError, match="theta"):
         trainer.restore(run)
+
+
+WRONG = {
+    "counters/epoch": 7,
+    "counters/seed": "one",
+    "counters/total_env_steps": 2.5,
+    "counters/total_episodes": True,
+    "counters/recent_returns": np.zeros((2, 3)),
+    "sampler/n_lanes": -1,
+    "sampler/n_groups": "two",
+    "sampler/mean_lengths/train": None,
+    "process/numpy/pos": 10**9,
+    "process/numpy/key": np.zeros(3),
+    "process/random/words": np.zeros(3),
+    "algo/policy/theta": np.zeros(31, np.float32),
+    "algo/policy/layers": 3,
+    "algo/policy": "nothing",
+}
+
+
+@pytest.mark.parametrize("path", WRONG)
+def test_every_value_of_somebody_elses_run_is_checked(run, path):
+    directory = RunDirectory(run)
+    wrong = with_state(manifests.read(directory.manifest_path(2)), {path: WRONG[path]}, directory, Disk())
+    directory.manifest_path(2).write_bytes(signing.encode(wrong, SOMEBODY))
+    with pytest.raises((MismatchError, ArgumentError)):
+        with_own_objects(run)
 
 
 def test_accepted_for_once(run):

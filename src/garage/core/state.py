@@ -163,6 +163,20 @@ def _copied(value: Any, keeps: Keeps) -> Any:  # noqa: ANN401 - whatever a state
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+def take_as(state: State, key: str, owner: str, *kinds: type) -> Any:  # noqa: ANN401 - one of ``kinds``
+    """One entry of a component's state, whose kind is checked; a bool is no int here.
+
+    Raises:
+        MismatchError: it is not there, or of another kind.
+    """
+    value = take(state, key, owner)
+    if type(value) not in kinds:
+        names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        msg = f"Cannot load the state of {owner}: `{key}` is a {type(value).__name__}, expected {names}."
+        raise MismatchError(msg)
+    return value
+
+
 def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
     for key, value in node.items():
         # Tabs and line ends would make two trees one in the digest, and half a surrogate pair has no bytes.

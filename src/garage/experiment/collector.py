@@ -8,10 +8,10 @@ import numpy as np
 
 from garage.core.ports import Env, Group, Policy, Sampler
 from garage.core.returns import discounted_sums
-from garage.core.state import take
+from garage.core.state import take_as
 from garage.core.streams import Streams
 from garage.core.types import End, EpisodeBatch, Metrics, State
-from garage.errors import ArgumentError
+from garage.errors import ArgumentError, MismatchError
 
 logger = logging.getLogger(__name__)
 
@@ -147,11 +147,14 @@ class Collector:
         """Take both back.
 
         Raises:
-            MismatchError: a part is missing.
+            MismatchError: a part is missing, or of another kind.
             ArgumentError: lanes or groups were asked for that are not the snapshot's.
         """
         for name, asked in (("n_lanes", self._n_lanes), ("n_groups", self._n_groups)):
-            saved = take(sampler, name, "the sampler")
+            saved = take_as(sampler, name, "the sampler", int, type(None))
+            if saved is not None and saved < 1:
+                msg = f"Cannot load the state of the sampler: `{name}` is {saved}, expected at least 1."
+                raise MismatchError(msg)
             if asked is not None and saved is not None and asked != saved:
                 msg = (
                     f"{name}={asked}, but the snapshot was made with {saved}, which decides its numbers. Leave it out."
@@ -159,10 +162,18 @@ class Collector:
                 raise ArgumentError(msg)
             if saved is not None:
                 setattr(self, f"_{name}", saved)
-        self._mean_lengths = dict(take(sampler, "mean_lengths", "the sampler"))
-        self.total_env_steps = take(counters, "total_env_steps", "the counters")
-        self._total_episodes = take(counters, "total_episodes", "the counters")
-        self._recent_returns = take(counters, "recent_returns", "the counters")
+        lengths = take_as(sampler, "mean_lengths", "the sampler", dict)
+        self._mean_lengths = {purpose: take_as(lengths, purpose, "the mean lengths", float) for purpose in lengths}
+        self.total_env_steps = take_as(counters, "total_env_steps", "the counters", int)
+        self._total_episodes = take_as(counters, "total_episodes", "the counters", int)
+        returns = take_as(counters, "recent_returns", "the counters", np.ndarray)
+        if returns.ndim != 1 or returns.dtype != np.float64:
+            msg = (
+                f"Cannot load the state of the counters: `recent_returns` is {returns.dtype}{list(returns.shape)}, "
+                "expected float64 with one axis."
+            )
+            raise MismatchError(msg)
+        self._recent_returns = returns
 
     def close(self) -> None:
         """Let go of lanes."""

@@ -115,7 +115,12 @@ def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> None:
         raise MismatchError(msg)
     if isinstance(run.env, Stateful):
         run.env.load_state_dict(take(state, "env", "the run"))
-    run.collector.load_state(take(state, "sampler", "the run"), take(state, "counters", "the run"))
+    counters = take(state, "counters", "the run")
+    epoch = take(counters, "epoch", "the counters")
+    if epoch != snapshot.manifest.epoch:
+        msg = f"Cannot load the counters: their epoch is {epoch!r}, that of the snapshot {snapshot.manifest.epoch}."
+        raise MismatchError(msg)
+    run.collector.load_state(take(state, "sampler", "the run"), counters)
 
 
 def restored_episodes(state: State | None) -> EpisodeBatch | None:
