@@ -6,10 +6,12 @@ and a small state of 5 MB in 60 arrays. Prints medians with the range and the ba
 - save: capturing and submitting, what training waits for;
 - bytes: of packs and manifest, over the bytes of the new rows;
 - memory: the highest resident size while a snapshot is captured and written, less that before, over the new bytes;
-- first: a whole commit of the full group, beside writing the same bytes into one file and syncing it;
+- first: a whole commit of the full group, of which training waits for the capture, beside writing the same bytes into
+  one file and syncing it;
 - restore: reading it, beside reading the same packs raw and hashing them with BLAKE3, each in a process of its own;
 - manifest: encoding and decoding it;
-- gap: the longest time that another thread is kept from running while the first snapshot is written.
+- gap: the longest time that another thread is kept from running while the first snapshot is written, and in as long a
+  time without.
 
 Writes the same as JSON to ``--out``. Files go below ``--folder``, which should be on the disk that runs are on.
 """
@@ -154,7 +156,9 @@ def in_a_process(name: str, path: Path) -> float:
 
 def whole(folder: Path, group: TrackedGroup, n_rounds: int) -> dict[str, list[float]]:
     """The first snapshot and its restoring, beside raw writing and reading."""
-    found: dict[str, list[float]] = {name: [] for name in ("first", "first raw", "restore", "restore raw", "gap")}
+    found: dict[str, list[float]] = {
+        name: [] for name in ("first", "first capture", "first raw", "restore", "restore raw", "gap")
+    }
     blocks = [content.tobytes() for content in group.captured().contents if content is not None]
     for index in range(n_rounds):
         group.write(
@@ -165,11 +169,12 @@ def whole(folder: Path, group: TrackedGroup, n_rounds: int) -> dict[str, list[fl
         raw.unlink()
         os.sync()
         with contextlib.closing(writer_at(path)) as writer:
-
-            def commit(writer: RunWriter = writer) -> None:
-                writer.commit(capture(0, copied({"algo": {"replay": group}}, writer.keeps)))
-
-            found["first"].append(seconds(commit))
+            begun = time.perf_counter()
+            state = copied({"algo": {"replay": group}}, writer.keeps)
+            found["first capture"].append(time.perf_counter() - begun)
+            writer.commit(capture(0, state))
+            found["first"].append(time.perf_counter() - begun)
+            del state
         found["restore raw"].append(in_a_process("read_raw", path))
         found["restore"].append(in_a_process("restore", path))
         with contextlib.closing(writer_at(folder / f"gap{index}")) as writer, Gaps() as gaps:
@@ -177,6 +182,9 @@ def whole(folder: Path, group: TrackedGroup, n_rounds: int) -> dict[str, list[fl
             gaps.longest = 0.0
             writer.commit(capture(0, frozen))
         found["gap"].append(gaps.longest)
+        with Gaps() as gaps:
+            time.sleep(found["first"][-1])
+        found["gap idle"].append(gaps.longest)
         for file in (*pack_paths(path), *pack_paths(folder / f"gap{index}")):
             file.unlink()
         os.sync()
