@@ -156,9 +156,8 @@ def in_a_process(name: str, path: Path) -> float:
 
 def whole(folder: Path, group: TrackedGroup, n_rounds: int) -> dict[str, list[float]]:
     """The first snapshot and its restoring, beside raw writing and reading."""
-    found: dict[str, list[float]] = {
-        name: [] for name in ("first", "first capture", "first raw", "restore", "restore raw", "gap")
-    }
+    names = ("first", "first capture", "first raw", "restore", "restore raw", "gap", "gap idle")
+    found: dict[str, list[float]] = {name: [] for name in names}
     blocks = [content.tobytes() for content in group.captured().contents if content is not None]
     for index in range(n_rounds):
         group.write(
