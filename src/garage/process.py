@@ -100,10 +100,14 @@ def load_generators_state(state: State) -> None:
     if not 0 <= position <= _WORDS:  # NumPy takes any, and then draws from memory that is not the generator's
         msg = f"Cannot load the state of {owner}: `numpy/pos` is {position}, expected 0 to {_WORDS}."
         raise MismatchError(msg)
+    key = take(numpys, "key", owner)
+    if not (isinstance(key, np.ndarray) and key.dtype == np.uint32):  # NumPy would make it fit
+        msg = f"Cannot load the state of {owner}: `numpy/key` is no array of uint32. Was it saved by another program?"
+        raise MismatchError(msg)
     np.random.set_state(  # noqa: NPY002 - users' code may use it
         {
             "bit_generator": "MT19937",
-            "state": {"key": take(numpys, "key", owner), "pos": position},
+            "state": {"key": key, "pos": position},
             "has_gauss": take(numpys, "has_gauss", owner),
             "gauss": take(numpys, "gauss", owner),
         }

@@ -257,14 +257,19 @@ class SnapshotStore:
     def _recipe(self, manifest: Manifest) -> bytes | None:
         if manifest.recipe is None:
             return None
+        refusals = []
         for path in self.directory.recipe_paths(manifest.recipe):
-            with contextlib.suppress(DamagedError):
+            try:
                 data = content(path)
+            except DamagedError as error:
+                refusals.append(f" {error}")
+            else:
                 if blake3(data).hexdigest() == manifest.recipe:
                     return data
         msg = (
-            f"the recipe {manifest.recipe[:12]} is missing from {self.directory.path}, or is not as written; the "
-            "values load without it: `garage run FILE --resume auto`, or trainer.setup(algo, env) before restore"
+            f"the recipe {manifest.recipe[:12]} is missing from {self.directory.path}, or is not as written;"
+            f"{''.join(refusals)} The values load without it: `garage run FILE --resume auto`, or "
+            "trainer.setup(algo, env) before restore"
         )
         raise DamagedError(msg)
 
