@@ -116,13 +116,13 @@ def test_settings_hold_while_computing_and_are_put_back(n_threads, precision):
 
 
 def test_a_users_own_settings_are_put_back():
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # the other call imports a compiler that does not bear TensorFlow's
     try:
         with TorchFramework().computing(1):
             assert not torch.is_deterministic_algorithms_warn_only_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
-        torch.use_deterministic_algorithms(mode=False)
+        torch.set_deterministic_debug_mode("default")
 
 
 def test_threads_are_put_back_within_other_limits():
