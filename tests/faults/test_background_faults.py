@@ -94,7 +94,7 @@ def check_refusals(tmp_path, mode, fault, reference, sample=None):
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("mode", MODES)
 def test_some_refusals(tmp_path, mode, fault, reference):
-    check_refusals(tmp_path, mode, fault, reference, sample=4)
+    check_refusals(tmp_path, mode, fault, reference, sample=3)
 
 
 @pytest.mark.long
@@ -126,8 +126,8 @@ def check_going_on(tmp_path, mode, fault, sample=None):
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO, torn"])
 @pytest.mark.parametrize("mode", MODES)
 def test_going_on_after_some_refusals(tmp_path, mode, fault, caplog):
-    check_going_on(tmp_path, mode, fault, sample=4)
-    assert caplog.text.count("Training goes on all the same") >= 4
+    check_going_on(tmp_path, mode, fault, sample=3)
+    assert caplog.text.count("Training goes on all the same") >= 3
 
 
 @pytest.mark.long

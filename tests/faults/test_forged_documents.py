@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faults.forgeries import RAW, changed, raw_json, read_in_every_way, restore_values
+from faults.forgeries import RAW, Copy, changed, raw_json, read_in_every_way, restore_values
+from garage.core.tracked import Column, group_text
 from garage.errors import GarageError
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 thorough = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -99,19 +102,55 @@ def test_many_lines_of_logs(copy, data):
     check_lines(copy, data)
 
 
-TOP = [
-    "train_args",
-    "stats",
-    "metrics",
-    "fingerprint",
-    "log",
-    "leaves",
-    "opaque",
-    "chunks",
-    "parent",
-    "epoch",
-    "format",
-]
+@pytest.fixture(scope="module")
+def with_group(tmp_path_factory):
+    """A run whose state holds a tracked group."""
+    runs = Path(__file__).parents[1] / "museum" / "runs"
+    return Copy(runs / "tracked-group", tmp_path_factory.mktemp("group") / "run")
+
+
+def check_groups(with_group, data):
+    with_group.put_back()
+    document = with_group.manifest(0)
+    part = {"groups": document["groups"], "chunks": document["chunks"]}
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed(part, data.draw)
+    with_group.forge(document | part, 0)
+    read_in_every_way(with_group.path)
+
+
+@quick
+@given(st.data())
+def test_tracked_groups(with_group, data):
+    check_groups(with_group, data)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+@thorough
+@given(st.data())
+def test_many_tracked_groups(with_group, data):
+    check_groups(with_group, data)
+
+
+HUGE = [-1, 0, 1, 2**31, 2**40, 2**62, 2**63, 2**70]
+
+
+@pytest.mark.parametrize("value", HUGE)
+@pytest.mark.parametrize("field", ["rows", "capacity", "block_rows"])
+def test_impossible_sizes_of_a_tracked_group_with_the_right_hash(with_group, field, value):
+    with_group.put_back()
+    document = with_group.manifest(0)
+    (group,) = document["groups"]
+    group[field] = value
+    columns = [Column(column["name"], column["dtype"], tuple(column["shape"])) for column in group["columns"]]
+    hashes = [document["chunks"][index]["hash"] for index in group["blocks"]]
+    group["hash"] = blake3(group_text(columns, group["capacity"], hashes)).hexdigest()
+    with_group.forge(document, 0)
+    read_in_every_way(with_group.path)
+
+
+TOP = ["train_args", "metrics", "fingerprint", "log", "leaves", "chunks"]
 
 
 @pytest.mark.parametrize("name", RAW)

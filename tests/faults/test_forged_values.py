@@ -18,7 +18,7 @@ from garage.storage.linking import with_state
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 thorough = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SCALARS = (
@@ -83,7 +83,7 @@ def check_header(value):
 HEADERS = ANYTHING | st.fixed_dictionaries({}, optional=dict.fromkeys(("folder", "modules", "surroundings"), ANYTHING))
 
 
-@settings(quick, max_examples=300)
+@settings(quick, max_examples=100)
 @given(HEADERS)
 def test_headers_of_recipes(value):
     check_header(value)

@@ -161,7 +161,7 @@ def check_states(tmp_path, name, reference, sample=None):
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_some_states(tmp_path, name, reference):
-    check_states(tmp_path, name, reference, sample=25)
+    check_states(tmp_path, name, reference, sample=15)
 
 
 @pytest.mark.long
@@ -178,7 +178,7 @@ def test_a_fork_is_whole_or_not_there(tmp_path):
     recording = Recording(tmp_path, with_four_epochs, fork_it)
     states = list(recording.states())
     n_whole = 0
-    for index, (n, _, state) in enumerate(random.Random(1).sample(states, min(100, len(states)))):
+    for index, (n, _, state) in enumerate(random.Random(1).sample(states, min(60, len(states)))):
         target = tmp_path / f"after-{index}"
         target.mkdir()
         put_down(state, tmp_path, target)
