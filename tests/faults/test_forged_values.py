@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,13 +11,14 @@ from hypothesis import strategies as st
 
 from faults.forgeries import ANYTHING, RAW, Copy, raw_json, restore_values
 from garage.core import state as state_trees
-from garage.errors import GarageError, RecipeError
+from garage.errors import ArgumentError, GarageError, RecipeError
 from garage.experiment import recipes
 from garage.storage import manifest as manifests
 from garage.storage.disk import Disk
 from garage.storage.linking import with_state
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
+from storage.sample_runs import INFO, capture_of, opened
 
 quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 thorough = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -115,3 +117,27 @@ def test_a_copy_put_back_is_the_original(original, tmp_path):
     copy.put_back()
     assert SnapshotStore(copy.path).verify() == []
     assert restore_values(copy.path).stats.total_epoch == 2
+
+
+@pytest.mark.parametrize(("n_keys", "fits"), [(100, True), (101, False), (5000, False)])
+def test_a_tree_that_no_reader_would_take_is_not_written(tmp_path, n_keys, fits):
+    tree = 1
+    for _ in range(n_keys - 1):
+        tree = {"a": tree}
+    with contextlib.closing(opened(tmp_path / "run")) as writer:
+        if fits:
+            writer.commit(capture_of(0, state={"deep": tree}))
+            assert SnapshotStore(tmp_path / "run").verify() == []
+            assert SnapshotStore(tmp_path / "run").read().state["deep"] == tree
+        else:
+            with pytest.raises(ArgumentError, match="at most 100 keys"):
+                writer.commit(capture_of(0, state={"deep": tree}))
+
+
+def test_arguments_nested_as_deeply_as_anybody_nests_them(tmp_path):
+    nested = 1
+    for _ in range(150):
+        nested = [nested]
+    info = msgspec.structs.replace(INFO, arguments={"config": nested})
+    opened(tmp_path / "run", info=info).close()
+    assert RunDirectory(tmp_path / "run").info().arguments == {"config": nested}

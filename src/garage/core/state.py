@@ -22,6 +22,8 @@ Leaf: TypeAlias = Array | Scalar | TrackedGroup | CapturedGroup | dict[str, Any]
 GROUP = "group"
 """The dtype of tracked groups."""
 EMPTY: dict[str, Any] = {}
+MOST_KEYS = 100
+"""A path has at most so many."""
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -188,6 +190,9 @@ def _leaves(node: State, prefix: str) -> Iterable[tuple[str, Leaf]]:
         scalar = _plain(value)
         if isinstance(value, dict):
             if value:
+                if path.count("/") + 2 > MOST_KEYS:
+                    msg = f"Cannot store `{path[:80]}…`: a path of a state tree has at most {MOST_KEYS} keys."
+                    raise ArgumentError(msg)
                 yield from _leaves(value, f"{path}/")
             else:
                 yield path, EMPTY

@@ -13,7 +13,7 @@ from garage.storage.disk import Disk
 from garage.storage.files import from_json, is_nested, read_file
 from garage.storage.manifest import FORMAT, Parent
 
-_MOST_NESTED = 50
+_MOST_NESTED = 200
 
 
 class RunInfo(msgspec.Struct, kw_only=True, frozen=True):

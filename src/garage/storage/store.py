@@ -27,7 +27,6 @@ UNDIGESTED = ("process/", f"{EPISODES}/")
 """Leaves below these are not part of the digest."""
 
 
-_MOST_KEYS = 100
 _SCALARS = {"bool": bool, "int": int, "float": float, "str": str, "null": type(None), "empty": dict}
 _ARRAY = re.compile(r"[<|][biufcSU][0-9]{1,9}")
 _USUAL_METRIC = "Evaluation/AverageReturn"
@@ -286,7 +285,7 @@ def _check_paths(paths: list[str]) -> None:
     places: set[str] = set()
     for path in paths:
         keys = path.split("/")
-        if not all(key and key.isprintable() for key in keys) or len(keys) > _MOST_KEYS:
+        if not all(key and key.isprintable() for key in keys) or len(keys) > state_trees.MOST_KEYS:
             msg = f"{path[:100]!r} is no path of a state tree"
             raise DamagedError(msg)
         places.update("/".join(keys[:n]) for n in range(1, len(keys)))
