@@ -12,7 +12,6 @@ import zstandard
 from blake3 import blake3
 
 NOT_IN_JSON = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-SCALARS = {"bool", "int", "float", "str", "null", "empty"}
 
 
 def need(condition, problem):
@@ -29,7 +28,6 @@ def read_manifest(path):
 
 
 def abandoned(run):
-    """Checksums of the manifests that a rewind abandoned."""
     checksums = set()
     for line in (run / "events.jsonl").read_bytes().split(b"\n")[:-1]:
         with contextlib.suppress(ValueError, TypeError, KeyError):  # what is no such event, or damaged
@@ -56,22 +54,25 @@ def read_leaf(leaf, chunks):
         need(0 <= index < len(chunks) and 0 <= offset <= offset + size <= len(chunks[index]), leaf["path"])
     data = b"".join(chunks[index][offset : offset + size] for index, offset, size in leaf["pieces"])
     need(blake3(data).hexdigest() == leaf["hash"], leaf["path"])
-    if leaf["dtype"] == "opaque":
-        return data  # a pickle, which stays closed
-    if leaf["dtype"] not in SCALARS:
-        return np.frombuffer(data, np.dtype(leaf["dtype"])).reshape(leaf["shape"])
-    value = json.loads(data)
-    return NOT_IN_JSON.get(value, value) if leaf["dtype"] == "float" else value
+    if leaf["dtype"] not in {
+        "bool",
+        "int",
+        "float",
+        "str",
+        "null",
+        "empty",
+    }:  # an opaque part is a pickle, which stays closed
+        return data if leaf["dtype"] == "opaque" else np.frombuffer(data, leaf["dtype"]).reshape(leaf["shape"])
+    return NOT_IN_JSON.get(json.loads(data), json.loads(data)) if leaf["dtype"] == "float" else json.loads(data)
 
 
 def read_group(group, chunks):
-    """The columns of a tracked group, by name."""
     columns = [(column["name"], np.dtype(column["dtype"]), tuple(column["shape"])) for column in group["columns"]]
-    lines = [f"{group['capacity']}\t{group['block_rows']}"]
-    lines += [f"{column['name']}\t{column['dtype']}\t{column['shape']}" for column in group["columns"]]
+    described = [f"{column['name']}\t{column['dtype']}\t{column['shape']}" for column in group["columns"]]
     need(all(0 <= index < len(chunks) for index in group["blocks"]), group["path"])
-    lines += [blake3(chunks[index]).hexdigest() for index in group["blocks"]]
-    need(blake3("\n".join([*lines, ""]).encode()).hexdigest() == group["hash"], group["path"])
+    hashes = [blake3(chunks[index]).hexdigest() for index in group["blocks"]]
+    lines = [f"{group['capacity']}\t{group['block_rows']}", *described, *hashes, ""]
+    need(blake3("\n".join(lines).encode()).hexdigest() == group["hash"], group["path"])
     blocks, row_bytes = [], sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in columns)
     for number, index in enumerate(group["blocks"]):
         n = min(group["block_rows"], group["rows"] - number * group["block_rows"])
@@ -90,15 +91,16 @@ def read_snapshot(run, path):
     manifest = read_manifest(path)
     chunks = [read_chunk(run, chunk) for chunk in manifest["chunks"]]
     values = {leaf["path"]: read_leaf(leaf, chunks) for leaf in (*manifest["leaves"], *manifest["opaque"])}
-    groups = manifest.get("groups", [])  # a leaf each, too
-    for group in groups:
+    leaves = list(manifest["leaves"])
+    for group in manifest.get("groups", []):
         values |= {f"{group['path']}/{name}": column for name, column in read_group(group, chunks).items()}
-    leaves = manifest["leaves"] + [dict(group, dtype="group", shape=[group["rows"]]) for group in groups]
+        leaves.append(dict(group, dtype="group", shape=[group["rows"]]))
     counted = [leaf for leaf in leaves if not leaf["path"].startswith(("process/", "episodes/"))]
     lines = sorted(f"{leaf['path']}\t{leaf['dtype']}\t{leaf['shape']}\t{leaf['hash']}\n" for leaf in counted)
     need(blake3("".join(lines).encode()).hexdigest() == manifest["digest"], "digest")
-    recipes = [blake3(file.read_bytes()).hexdigest() for file in run.glob("recipe*")]
-    need(manifest["recipe"] in (None, *recipes), "recipe")
+    need(
+        manifest["recipe"] in {None, *(blake3(file.read_bytes()).hexdigest() for file in run.glob("recipe*"))}, "recipe"
+    )
     return manifest, values
 
 

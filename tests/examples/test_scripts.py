@@ -84,5 +84,5 @@ def test_the_tensorflow_examples_as_they_stand(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=name_of)
 def test_examples_are_short(path):
-    longest = 100 if path.stem == "read_a_snapshot" else 60  # that one is a whole program
-    assert len(path.read_text().splitlines()) <= longest
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    assert len(lines) <= (100 if path.stem == "read_a_snapshot" else 60)  # that one is a whole program
