@@ -12,6 +12,7 @@ import zstandard
 from blake3 import blake3
 
 NOT_IN_JSON = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+SCALARS = {"bool", "int", "float", "str", "null", "empty"}
 
 
 def need(condition, problem):
@@ -54,14 +55,7 @@ def read_leaf(leaf, chunks):
         need(0 <= index < len(chunks) and 0 <= offset <= offset + size <= len(chunks[index]), leaf["path"])
     data = b"".join(chunks[index][offset : offset + size] for index, offset, size in leaf["pieces"])
     need(blake3(data).hexdigest() == leaf["hash"], leaf["path"])
-    if leaf["dtype"] not in {
-        "bool",
-        "int",
-        "float",
-        "str",
-        "null",
-        "empty",
-    }:  # an opaque part is a pickle, which stays closed
+    if leaf["dtype"] not in SCALARS:  # opaque parts are pickles, which stay closed
         return data if leaf["dtype"] == "opaque" else np.frombuffer(data, leaf["dtype"]).reshape(leaf["shape"])
     return NOT_IN_JSON.get(json.loads(data), json.loads(data)) if leaf["dtype"] == "float" else json.loads(data)
 
@@ -98,9 +92,8 @@ def read_snapshot(run, path):
     counted = [leaf for leaf in leaves if not leaf["path"].startswith(("process/", "episodes/"))]
     lines = sorted(f"{leaf['path']}\t{leaf['dtype']}\t{leaf['shape']}\t{leaf['hash']}\n" for leaf in counted)
     need(blake3("".join(lines).encode()).hexdigest() == manifest["digest"], "digest")
-    need(
-        manifest["recipe"] in {None, *(blake3(file.read_bytes()).hexdigest() for file in run.glob("recipe*"))}, "recipe"
-    )
+    recipes = {blake3(file.read_bytes()).hexdigest() for file in run.glob("recipe*")}
+    need(manifest["recipe"] in {None, *recipes}, "recipe")
     return manifest, values
 
 
