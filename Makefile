@@ -45,6 +45,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python benchmarks/snapshot.py
 	$(BIN)/python benchmarks/learning.py
 
 clean:
