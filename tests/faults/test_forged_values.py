@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from faults.forgeries import ANYTHING, RAW, Copy, raw_json, restore_values
 from garage.core import state as state_trees
-from garage.errors import ArgumentError, GarageError, RecipeError
+from garage.errors import ArgumentError, GarageError, MismatchError, RecipeError
 from garage.experiment import recipes
 from garage.storage import manifest as manifests
 from garage.storage.disk import Disk
@@ -141,3 +141,13 @@ def test_arguments_nested_as_deeply_as_anybody_nests_them(tmp_path):
     info = msgspec.structs.replace(INFO, arguments={"config": nested})
     opened(tmp_path / "run", info=info).close()
     assert RunDirectory(tmp_path / "run").info().arguments == {"config": nested}
+
+
+@pytest.mark.parametrize("value", [np.full((2, 1), np.nan + 0j), np.arange(3), "policy", 7, None])
+def test_a_value_in_the_place_of_a_folder(copy, value):
+    copy.put_back()
+    directory = RunDirectory(copy.path)
+    manifest = with_state(manifests.read(directory.manifest_path(2)), {"algo": value}, directory, Disk())
+    directory.manifest_path(2).write_bytes(manifests.encode(manifest))
+    with pytest.raises(MismatchError, match="expected a folder with `policy` in it"):
+        restore_values(copy.path)

@@ -146,8 +146,11 @@ def take(state: State, key: str, owner: str) -> Any:  # noqa: ANN401 - the calle
     """One entry of a component's state.
 
     Raises:
-        MismatchError: it is not there.
+        MismatchError: it is not there, or there is an array or a number where its folder should be.
     """
+    if not isinstance(state, Mapping):
+        msg = f"Cannot load the state of {owner}: expected a folder with `{key}` in it, got a {type(state).__name__}."
+        raise MismatchError(msg)
     if key not in state:
         msg = (
             f"Cannot load the state of {owner}: `{key}` is missing, it has {sorted(state) or 'nothing'}. "
