@@ -13,7 +13,7 @@ import numpy as np
 from garage.core.ports import Framework
 from garage.core.state import take, take_as
 from garage.core.streams import Streams
-from garage.core.types import State
+from garage.core.types import Array, State
 from garage.errors import MismatchError
 
 _WORDS = 624
@@ -93,17 +93,14 @@ def load_generators_state(state: State) -> None:
     """
     owner = "the process's generators"
     ours = take(state, "random", owner)
-    words = tuple(int(word) for word in take(ours, "words", owner))
+    words = tuple(int(word) for word in _words(ours, "words", owner))
     random.setstate((take(ours, "version", owner), words, take(ours, "gauss", owner)))
     numpys = take(state, "numpy", owner)
     position = take_as(numpys, "pos", owner, int)
     if not 0 <= position <= _WORDS:  # NumPy takes any, and then draws from memory that is not the generator's
         msg = f"Cannot load the state of {owner}: `numpy/pos` is {position}, expected 0 to {_WORDS}."
         raise MismatchError(msg)
-    key = take(numpys, "key", owner)
-    if not (isinstance(key, np.ndarray) and key.dtype == np.uint32):  # NumPy would make it fit
-        msg = f"Cannot load the state of {owner}: `numpy/key` is no array of uint32. Was it saved by another program?"
-        raise MismatchError(msg)
+    key = _words(numpys, "key", owner)
     np.random.set_state(  # noqa: NPY002 - users' code may use it
         {
             "bit_generator": "MT19937",
@@ -116,6 +113,15 @@ def load_generators_state(state: State) -> None:
     for framework in _Process.frameworks:
         if framework.name in state:
             framework.load_generators_state(take(state, framework.name, owner))
+
+
+def _words(state: State, name: str, owner: str) -> Array:
+    """Words of a Mersenne Twister; both modules would make other kinds of numbers fit."""
+    words = take_as(state, name, owner, np.ndarray)
+    if words.dtype != np.uint32:
+        msg = f"Cannot load the state of {owner}: `{name}` is of dtype {words.dtype}, expected uint32."
+        raise MismatchError(msg)
+    return np.asarray(words)
 
 
 def _seed_of(framework: Framework, seed: int) -> int:

@@ -151,3 +151,22 @@ def test_a_value_in_the_place_of_a_folder(copy, value):
     directory.manifest_path(2).write_bytes(manifests.encode(manifest))
     with pytest.raises(MismatchError, match="expected a folder with `policy` in it"):
         restore_values(copy.path)
+
+
+@pytest.mark.parametrize("path", ["process/random/words", "process/numpy/key"])
+@pytest.mark.parametrize("value", [np.zeros(624), np.zeros(624, np.complex128), np.zeros(3, np.int64), 7])
+def test_words_of_a_generator_that_are_none(copy, path, value):
+    copy.put_back()
+    directory = RunDirectory(copy.path)
+    manifest = with_state(manifests.read(directory.manifest_path(2)), {path: value}, directory, Disk())
+    directory.manifest_path(2).write_bytes(manifests.encode(manifest))
+    with pytest.raises(MismatchError, match="generators"):
+        restore_values(copy.path)
+
+
+def test_arguments_that_have_defaults_may_be_missing(copy):
+    copy.put_back()
+    document = copy.manifest()
+    del document["train_args"]["store_episodes"]
+    copy.forge(document)
+    assert restore_values(copy.path).stats.total_epoch == 2

@@ -338,7 +338,7 @@ class Trainer:
             seconds,
             lambda: restored_episodes(store.read_episodes(manifest)),
         )
-        for line in tables(manifest.train_args, manifest.stats):
+        for line in tables(args.as_json(), manifest.stats):
             logger.info("%s", line)
         self._n_threads = self._n_threads or recorded_threads(manifest.fingerprint)
         with self._threads():
