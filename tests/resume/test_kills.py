@@ -87,11 +87,12 @@ def test_killed_with_environments_of_gymnasium(worker, job):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("moment", ["kill_at_operation", "kill_at_line"])
-def test_killed_while_learning_in_a_framework(framework_worker, job, case, moment):
-    """What the disk sees is the same for all of them, so every fifth moment is enough."""
+@pytest.mark.parametrize("stride", [11, pytest.param(2, marks=pytest.mark.long)])
+def test_killed_while_learning_in_a_framework(framework_worker, job, case, moment, stride):
+    """What the disk sees is the same for all of them, so some of the moments are enough."""
     options = CASES[case] | {"value_function": True}
     expected = reference(framework_worker, job, **options)
-    for n in range(2, MOST_OPERATIONS, 5):
+    for n in range(2, MOST_OPERATIONS, stride):
         killed = job(f"killed-{n}", **options, **{moment: n})
         status = framework_worker.run(killed)
         if status == 0:
@@ -108,7 +109,7 @@ def test_killed_again_and_again_while_learning_in_a_framework(framework_worker, 
     expected = reference(framework_worker, job, **options)
     rng = random.Random(case)
     killed = job("killed", **options)
-    for n in range(6):
+    for n in range(4):
         status = framework_worker.run(killed | {"kill_after": rng.uniform(0.1, 1.5), "perturb": n, "bare": n % 3 == 0})
         assert status in {0, KILLED}, Path(killed["log"]).read_text()[-3000:]
     go_on(framework_worker, killed, expected, 7)
