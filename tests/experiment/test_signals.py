@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from experiment.parts import Fuse, digests, events, kept, new_trainer, trained
-from garage.errors import OrderError
+from garage.errors import ArgumentError, OrderError
 from garage.experiment import Trainer
 
 
@@ -85,6 +85,14 @@ def test_it_interrupts_at_once(case, monkeypatch):
     assert kept("run") == ([] if case == "first epoch" else [0, 1])
     with pytest.raises(OrderError, match="middle of an epoch"):
         trainer.resume()
+
+
+@pytest.mark.parametrize("text", ["soon", "", "-1", "nan"])
+def test_a_grace_period_that_is_none_is_refused_before_anything_is_trained(text, monkeypatch):
+    monkeypatch.setenv("GARAGE_GRACE_SECONDS", text)
+    with pytest.raises(ArgumentError, match=f"GARAGE_GRACE_SECONDS is '{text}'.*at least 0"):
+        new_trainer("run", kind=CtrlC).train(n_epochs=2, batch_size=60)
+    assert kept("run") == []
 
 
 def test_whoever_took_ctrl_c_before_is_told(monkeypatch):

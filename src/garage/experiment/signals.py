@@ -1,11 +1,14 @@
 """Ctrl-C while training: the epoch is finished and saved first, if that does not take long."""
 
+import math
 import os
 import signal
 import threading
 import time
 from types import FrameType
 from typing import Self
+
+from garage.errors import ArgumentError
 
 GRACE_SECONDS = 20.0
 """An epoch that takes longer is not waited for; ``GARAGE_GRACE_SECONDS`` in the environment overrules it."""
@@ -16,10 +19,13 @@ class Interrupts:
 
     The first one is remembered if the last epoch took no longer than the grace period, so that the present one can be
     finished; otherwise, and the second time, it interrupts at once. What Ctrl-C did before is put back at the end.
+
+    Raises:
+        ArgumentError: ``GARAGE_GRACE_SECONDS`` is set to no number of seconds.
     """
 
     def __init__(self) -> None:
-        self._grace_seconds = float(os.environ.get("GARAGE_GRACE_SECONDS", GRACE_SECONDS))
+        self._grace_seconds = _grace_seconds()
         self._epoch_seconds: float | None = None
         self._begun = time.perf_counter()
         self._requested = False
@@ -55,3 +61,17 @@ class Interrupts:
             self._requested = True
         elif callable(self._before):
             self._before(number, frame)
+
+
+def _grace_seconds() -> float:
+    text = os.environ.get("GARAGE_GRACE_SECONDS")
+    if text is None:
+        return GRACE_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0.0:  # so that NaN is refused too
+        msg = f"GARAGE_GRACE_SECONDS is {text!r}; expected seconds of at least 0, such as 20. Mend or unset it."
+        raise ArgumentError(msg)
+    return seconds

@@ -60,7 +60,7 @@ def _files(root: Path) -> dict[tuple[int, int], _File]:
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - runs have many files
             try:
                 status = os.lstat(path)
-            except FileNotFoundError:
+            except FileNotFoundError:  # removed meanwhile by whoever is writing there: it takes no room
                 continue
             inode = status.st_dev, status.st_ino
             n_names = files[inode].n_names + 1 if inode in files else 1
