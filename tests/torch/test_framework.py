@@ -208,3 +208,10 @@ def test_a_device_of_the_environment_overrules(monkeypatch):
     monkeypatch.setenv("GARAGE_TORCH_DEVICE", "tpu")
     with pytest.raises(ArgumentError, match=r"Cannot use device 'tpu'.*GARAGE_TORCH_DEVICE=cpu"):
         device_checked("cpu")
+
+
+def test_without_pytorch_it_says_what_to_install(tmp_path):
+    script = "import sys\nsys.modules['torch'] = None\nimport garage.torch.policies\n"
+    said = run_script(tmp_path / "missing.py", script, code=1).splitlines()[-1]
+    assert "DependencyError: garage.torch needs PyTorch" in said
+    assert 'pip install "garage[torch]"' in said

@@ -371,6 +371,10 @@ class Sampler(Protocol):
         ...
 
 
+GRAPH_VARIABLES = "tf"
+"""Folder of the state tree for variables that users made in a TensorFlow graph."""
+
+
 class Surroundings(Protocol):
     """What an experiment's objects live in besides the process, such as a graph and its session."""
 

@@ -3,11 +3,10 @@
 import contextlib
 from collections.abc import Iterable
 
+from garage.core.ports import GRAPH_VARIABLES
 from garage.core.types import State
 from garage.errors import MismatchError
 
-GRAPH_VARIABLES = "tf"
-"""Folder of the state tree for variables that users made in a graph."""
 _IN_A_GRAPH = "garage.tf."
 
 

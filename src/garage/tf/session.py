@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from garage import process
+from garage.core.ports import GRAPH_VARIABLES
 from garage.core.state import Leaf, flatten
 from garage.core.streams import Streams
 from garage.core.types import Array, State
@@ -16,8 +17,6 @@ from garage.tf.framework import session_config
 from garage.tf.installation import import_tensorflow
 
 tf = import_tensorflow()
-
-_FOLDER = "tf"
 
 
 class GraphSession:
@@ -114,13 +113,17 @@ class GraphSession:
         Raises:
             MismatchError: one of them has another shape or dtype than the saved value.
         """
-        saved = {path.removeprefix(f"{_FOLDER}/"): leaf for path, leaf in flatten(state).items() if _is_ours(path)}
+        saved = {
+            path.removeprefix(f"{GRAPH_VARIABLES}/"): leaf for path, leaf in flatten(state).items() if _is_ours(path)
+        }
         variables = self._users_variables()
         for name, variable in variables.items():
             if name in saved:
                 self._load(name, variable, saved[name])
         gone = [
-            f"`{_FOLDER}/{name}`: this graph has no variable of that name" for name in saved if name not in variables
+            f"`{GRAPH_VARIABLES}/{name}`: this graph has no variable of that name"
+            for name in saved
+            if name not in variables
         ]
         new = [f"the variable `{name}`: the snapshot has none of that name" for name in variables if name not in saved]
         return gone + new
@@ -130,7 +133,7 @@ class GraphSession:
         if not isinstance(value, np.ndarray) or (list(value.shape), value.dtype.type) != expected:
             got = f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
             msg = (
-                f"Cannot load `{_FOLDER}/{name}`: the snapshot has {got}, the graph's variable is "
+                f"Cannot load `{GRAPH_VARIABLES}/{name}`: the snapshot has {got}, the graph's variable is "
                 f"{np.dtype(expected[1])}{expected[0]}."
             )
             raise MismatchError(msg)
@@ -176,15 +179,15 @@ def _graph_of(part: Any) -> object:  # noqa: ANN401 - TensorFlow has no types
 
 
 def _is_ours(path: str) -> bool:
-    return path.startswith(f"{_FOLDER}/")
+    return path.startswith(f"{GRAPH_VARIABLES}/")
 
 
 def _nested(values: dict[str, Array]) -> State:
     """Values by the names of variables, such as ``dense/kernel:0``, as a state tree."""
-    tree: dict[str, Any] = {_FOLDER: {}}
+    tree: dict[str, Any] = {GRAPH_VARIABLES: {}}
     for name, value in values.items():
         *folders, leaf = name.split("/")
-        node = tree[_FOLDER]
+        node = tree[GRAPH_VARIABLES]
         for folder in folders:
             node = node.setdefault(folder, {})
         node[leaf] = np.asarray(value)
