@@ -45,6 +45,32 @@ def test_after_is_one_step_a_segment_at_what_followed_it(lengths, first):
     assert after.env_infos == after.agent_infos == {}
 
 
+@given(LENGTHS, st.randoms())
+def test_rows_are_steps_as_segments_of_their_own(lengths, random):
+    ends = [random.choice(list(End)) for _ in lengths]
+    batch = batch_of(lengths, ends=ends, first_steps=[random.randrange(9) for _ in lengths])
+    index = np.array([random.randrange(batch.n_steps) for _ in range(7)])
+    chosen = batch.rows(index)
+    assert chosen.n_steps == chosen.n_segments == 7
+    for column in ("observations", "actions", "rewards"):
+        assert np.array_equal(getattr(chosen, column), getattr(batch, column)[index])
+    assert chosen.steps.tolist() == batch.steps[index].tolist()
+    last_rows = [rows.stop - 1 for rows in batch.segments()]
+    for place, row in enumerate(index.tolist()):
+        is_last = row in last_rows
+        following = batch.last_observations[last_rows.index(row)] if is_last else batch.observations[row + 1]
+        assert np.array_equal(chosen.last_observations[place], following)
+        assert chosen.ends[place] == (ends[last_rows.index(row)] if is_last else End.CUT)
+    assert chosen.ends.dtype == np.int8
+    assert chosen.memories.shape == (7, 0)
+
+
+def test_rows_of_a_policy_with_a_memory_are_refused():
+    batch = dataclasses.replace(batch_of([2, 3]), memories=np.zeros((2, 4)))
+    with pytest.raises(MismatchError, match=r"memory, here of shape \(4,\)"):
+        batch.rows(np.array([0]))
+
+
 @given(st.lists(LENGTHS, min_size=1, max_size=4))
 def test_concatenate_keeps_every_column_in_order(parts):
     batches = [batch_of(lengths, seed=seed, ends=[seed % 3] * len(lengths)) for seed, lengths in enumerate(parts)]

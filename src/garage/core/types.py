@@ -169,6 +169,35 @@ class EpisodeBatch:
             memories=self.memories,
         )
 
+    def rows(self, index: Array) -> Self:
+        """Some of the steps, ``[k]`` int rows in any order, as k segments of one step each; without infos.
+
+        Raises:
+            MismatchError: the policy has a memory, which is known at the beginning of segments only.
+        """
+        if self.memories.size:
+            msg = (
+                "Cannot take single steps out of an EpisodeBatch whose policy has a memory, here of shape "
+                f"{self.memories.shape[1:]}: it is known at the beginning of segments only."
+            )
+            raise MismatchError(msg)
+        starts = self.starts
+        segments = np.searchsorted(starts, index, side="right") - 1
+        in_segment = index - starts[segments]
+        ended = in_segment == self.lengths[segments] - 1
+        following = self.observations[np.minimum(index + 1, self.n_steps - 1)]
+        following[ended] = self.last_observations[segments[ended]]
+        return type(self)(
+            observations=self.observations[index],
+            actions=self.actions[index],
+            rewards=self.rewards[index],
+            lengths=np.ones(len(index), np.int64),
+            last_observations=following,
+            ends=np.where(ended, self.ends[segments], End.CUT).astype(np.int8),
+            first_steps=self.first_steps[segments] + in_segment,
+            memories=self.memories[segments],
+        )
+
     def segments(self) -> Iterator[slice]:
         """The rows of each segment."""
         for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
