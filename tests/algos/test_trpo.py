@@ -50,7 +50,7 @@ def make(*, spec=TWO_ACTIONS, hidden_sizes=(8,), dtype="float64", name="policy",
 
 
 def one_epoch(algo, batch=BATCH):
-    return algo.epoch(lambda policy: batch, Streams(1))
+    return algo.epoch(lambda policy, *, fragments: batch, Streams(1))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class CtrlC(Fuse):
         if streams.path[-1] in CtrlC.epochs:
             for _ in range(CtrlC.presses):
                 _thread.interrupt_main()
-        return super().epoch(lambda _: batch, streams)
+        return super().epoch(lambda _, **_options: batch, streams)
 
 
 @pytest.fixture(autouse=True)

@@ -148,7 +148,7 @@ class Quick(Fuse):
     """An algorithm that collects less than it was told to, for the page's numbers of steps are large."""
 
     def epoch(self, collect, streams):
-        return super().epoch(lambda policy: collect(policy, n_steps=30), streams)
+        return super().epoch(lambda policy, **options: collect(policy, n_steps=30, **options), streams)
 
 
 def stand_ins():

@@ -18,19 +18,16 @@ cuts an episode the return is bootstrapped from the baseline.
 """
 
 import logging
-import math
-import numbers
 from collections.abc import Mapping
 
-from garage.core import losses, returns, trust_region
+from garage.algos import on_policy
+from garage.core import losses, options, returns, trust_region
 from garage.core.ports import Baseline, Collect, DifferentiablePolicy, Env, Evaluation, Objective, Policy
 from garage.core.recipe import Component
 from garage.core.spaces import check_fit
-from garage.core.state import take
 from garage.core.streams import Streams
 from garage.core.trust_region import V
 from garage.core.types import Array, Metrics, State
-from garage.errors import ArgumentError
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +48,7 @@ class TRPO(Component):
         damping: added to the Fisher information's diagonal; 1e-5 leaves the step ill-conditioned.
         backtrack_ratio: each trial step is so many times as long as the one before, in (0, 1).
         max_backtracks: how often a step is shortened before the old parameters are kept.
+        fragments: whether batches may begin and end in the middle of episodes, instead of having whole ones.
 
     Raises:
         ArgumentError: an option is out of range.
@@ -72,34 +70,32 @@ class TRPO(Component):
         damping: float = 0.1,
         backtrack_ratio: float = 0.8,
         max_backtracks: int = 15,
+        fragments: bool = False,
     ) -> None:
-        for name, value, fits, expected in (
-            ("discount", discount, 0 <= discount <= 1, "within [0, 1]"),
-            ("gae_lambda", gae_lambda, 0 <= gae_lambda <= 1, "within [0, 1]"),
-            ("max_kl_step", max_kl_step, 0 < max_kl_step < math.inf, "above 0 and finite"),
-            ("entropy_weight", entropy_weight, 0 <= entropy_weight < math.inf, "at least 0 and finite"),
-            ("cg_iterations", cg_iterations, _is_count(cg_iterations, 1), "an integer of at least 1"),
-            ("damping", damping, 0 <= damping < math.inf, "at least 0 and finite"),
-            ("backtrack_ratio", backtrack_ratio, 0 < backtrack_ratio < 1, "within (0, 1)"),
-            ("max_backtracks", max_backtracks, _is_count(max_backtracks, 0), "an integer of at least 0"),
-        ):
-            if not fits:
-                msg = f"TRPO's {name} must be {expected}, got {value!r}."
-                raise ArgumentError(msg)
+        options.check(
+            "TRPO",
+            discount=(discount, options.FRACTION),
+            gae_lambda=(gae_lambda, options.FRACTION),
+            center_adv=(center_adv, options.SWITCH),
+            max_kl_step=(max_kl_step, options.POSITIVE),
+            entropy_weight=(entropy_weight, options.NOT_NEGATIVE),
+            cg_iterations=(cg_iterations, options.COUNT),
+            damping=(damping, options.NOT_NEGATIVE),
+            backtrack_ratio=(backtrack_ratio, options.INNER_FRACTION),
+            max_backtracks=(max_backtracks, options.COUNT_OR_ZERO),
+            fragments=(fragments, options.SWITCH),
+        )
         check_fit(policy, env)
         self.policy, self.baseline = policy, baseline
         self.discount, self.gae_lambda, self.center_adv = discount, gae_lambda, center_adv
         self.max_kl_step, self.entropy_weight = max_kl_step, entropy_weight
         self.cg_iterations, self.damping = cg_iterations, damping
         self.backtrack_ratio, self.max_backtracks = backtrack_ratio, max_backtracks
+        self.fragments = fragments
 
     def initialise(self, streams: Streams) -> None:
         """Draw the baseline's first parameters, and the policy's unless it has some already."""
-        self.baseline.initialise(streams.generator("baseline"))
-        if self.policy.initialised:
-            logger.info("The policy `%s` has parameters already; they are kept", self.policy.name)
-        else:
-            self.policy.initialise(streams.generator("policy"))
+        on_policy.initialise(self.policy, self.baseline, streams)
 
     def policies(self) -> Mapping[str, Policy]:
         """The one policy."""
@@ -107,26 +103,22 @@ class TRPO(Component):
 
     def epoch(self, collect: Collect, streams: Streams) -> Metrics:  # noqa: ARG002 - TRPO itself draws nothing
         """One epoch, as in the pseudo-code above."""
-        batch = collect(self.policy)
-        v_t = self.baseline.predict(batch)
-        v_last = returns.bootstrap_values(batch, self.baseline.predict(batch.after()))
+        batch = collect(self.policy, fragments=self.fragments)
+        v_t, v_last = returns.values(batch, self.baseline.predict)
         advantages = returns.advantages(
             batch, v_t, v_last, discount=self.discount, gae_lambda=self.gae_lambda, centre=self.center_adv
         )
         metrics = self._improve(self.policy.objective(batch), batch.n_segments, advantages)
-        logger.info("Fitting baseline...")
         g_t = returns.discounted_sums(batch.rewards, batch.lengths, self.discount, v_last)
-        fitted = self.baseline.fit(batch, g_t)
-        return metrics | {f"{self.baseline.name}/{name}": value for name, value in fitted.items()}
+        return metrics | on_policy.fitted(self.baseline, batch, g_t)
 
     def state_dict(self) -> State:
         """The policy's and the baseline's."""
-        return {"policy": self.policy.state_dict(), "baseline": self.baseline.state_dict()}
+        return on_policy.state_of(self.policy, self.baseline)
 
     def load_state_dict(self, state: State) -> None:
         """Take both back."""
-        self.policy.load_state_dict(take(state, "policy", "TRPO"))
-        self.baseline.load_state_dict(take(state, "baseline", "TRPO"))
+        on_policy.load_state(self.policy, self.baseline, state, "TRPO")
 
     def _improve(self, objective: Objective[V], n_inputs: int, advantages: Array) -> Metrics:
         logger.info("Optimizing policy...")
@@ -150,13 +142,14 @@ class TRPO(Component):
         logger.info("computing gradient")
         descent = objective.score(theta, weights, self.entropy_weight)
         logger.info("gradient computed")
-
-        def damped_product(vector: V) -> V:
-            return objective.fisher_product(theta, vector) + self.damping * vector
-
         logger.info("computing descent direction")
-        direction, residual = trust_region.conjugate_gradient(damped_product, descent, n_iterations=self.cg_iterations)
-        longest = trust_region.scaled_to_trust_region(direction, descent - residual, self.max_kl_step)
+        longest = trust_region.natural_step(
+            lambda vector: objective.fisher_product(theta, vector),
+            descent,
+            damping=self.damping,
+            cg_iterations=self.cg_iterations,
+            quadratic_kl=self.max_kl_step,
+        )
         logger.info("descent direction computed")
 
         def loss_and_kl(candidate: V) -> tuple[float, float]:
@@ -180,17 +173,4 @@ class TRPO(Component):
         logger.info("Computing KL after")
         logger.info("Computing loss after")
         after = objective.evaluate(step.theta)
-        metrics = {
-            "LossBefore": loss_before,
-            "LossAfter": step.loss,
-            "dLoss": loss_before - step.loss,
-            "KLBefore": before.kl,
-            "KL": after.kl,
-            "Entropy": after.entropy,
-            "Perplexity": math.exp(after.entropy),
-        }
-        return {f"{self.policy.name}/{name}": value for name, value in metrics.items()}
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
+        return on_policy.step_rows(self.policy, before, loss_before, after, step.loss)

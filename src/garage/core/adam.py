@@ -3,15 +3,17 @@
 Source: Kingma and Ba 2015, "Adam: a method for stochastic optimization", algorithm 1.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from garage.core import options
 from garage.core.state import take
 from garage.core.types import Array, State
-from garage.errors import ArgumentError, MismatchError
+from garage.errors import MismatchError
+
+_DECAY = options.Range("within [0, 1)", lambda value: 0.0 <= value < 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,13 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        for name, value, fits, expected in (
-            ("learning_rate", self.learning_rate, 0.0 < self.learning_rate < math.inf, "above 0 and finite"),
-            ("beta_1", self.beta_1, 0.0 <= self.beta_1 < 1.0, "within [0, 1)"),
-            ("beta_2", self.beta_2, 0.0 <= self.beta_2 < 1.0, "within [0, 1)"),
-            ("epsilon", self.epsilon, 0.0 < self.epsilon < math.inf, "above 0 and finite"),
-        ):
-            if not fits:
-                msg = f"Adam's {name} must be {expected}, got {value!r}."
-                raise ArgumentError(msg)
+        options.check(
+            "Adam",
+            learning_rate=(self.learning_rate, options.POSITIVE),
+            beta_1=(self.beta_1, _DECAY),
+            beta_2=(self.beta_2, _DECAY),
+            epsilon=(self.epsilon, options.POSITIVE),
+        )
 
     def step(self, theta: Array, gradient: Array, moments: Moments) -> tuple[Array, Moments]:
         """One step down the gradient.
@@ -106,3 +106,12 @@ class Adam:
         unbiased = first / (1.0 - self.beta_1**t)
         deviation = np.sqrt(second / (1.0 - self.beta_2**t))
         return theta - self.learning_rate * unbiased / (deviation + self.epsilon), Moments(first, second, t)
+
+
+def shortened(gradient: Array, max_norm: float) -> tuple[Array, float]:
+    """A gradient ``[P]`` that is no longer than ``max_norm``, and how long it was.
+
+    Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
+    """
+    norm = float(np.linalg.norm(gradient))
+    return (gradient * (max_norm / norm) if norm > max_norm else gradient), norm

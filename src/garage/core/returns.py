@@ -1,5 +1,7 @@
 """Discounted sums and advantages over segments of episodes."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from garage.core.types import Array, End, EpisodeBatch
@@ -29,6 +31,16 @@ def discounted_sums(x_t: Array, lengths: Array, discount: float, last: Array | N
     return y
 
 
+def values(batch: EpisodeBatch, predict: Callable[[EpisodeBatch], Array]) -> tuple[Array, Array]:
+    """Predicted values ``[N]`` of a batch's observations, and ``[E]`` of what follows its segments.
+
+    Args:
+        batch: N steps in E segments.
+        predict: a baseline's, ``[N]`` from a batch.
+    """
+    return predict(batch), bootstrap_values(batch, predict(batch.after()))
+
+
 def bootstrap_values(batch: EpisodeBatch, values_after: Array) -> Array:
     """Value of what follows each segment, ``[E]``: 0 where the world terminated, else the prediction.
 
@@ -51,7 +63,7 @@ def advantages(  # noqa: PLR0913 - the symbols of the equation
         v_last: ``[E]``, values after the segments, see `bootstrap_values`.
         discount: gamma, in [0, 1].
         gae_lambda: lambda, in [0, 1].
-        centre: subtract the mean and divide by the standard deviation over all steps.
+        centre: see `centred`.
 
     Returns:
         ``[N]`` float64.
@@ -62,9 +74,12 @@ def advantages(  # noqa: PLR0913 - the symbols of the equation
     v_tp1[last_rows] = v_last
     delta_t = batch.rewards + discount * v_tp1 - v_t
     a_t = discounted_sums(delta_t, batch.lengths, discount * gae_lambda)
-    if centre:
-        a_t = (a_t - a_t.mean()) / (a_t.std() + 1e-8)
-    return np.asarray(a_t)
+    return centred(a_t) if centre else a_t
+
+
+def centred(a_t: Array) -> Array:
+    """``a_t`` ``[N]`` less its mean and divided by its standard deviation, over all steps."""
+    return np.asarray((a_t - a_t.mean()) / (a_t.std() + 1e-8))
 
 
 def explained_variance(predicted: Array, actual: Array) -> float:

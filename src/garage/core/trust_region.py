@@ -1,6 +1,6 @@
 """One step within a trust region: a direction by conjugate gradient, a length by backtracking.
 
-Both are pure functions of any array type that has ``+ - * @``, so NumPy, PyTorch and TensorFlow share them.
+All are pure functions of any array type that has ``+ - * @``, so NumPy, PyTorch and TensorFlow share them.
 
 Source: Schulman et al. 2015, "Trust region policy optimization", appendix C; Nocedal and Wright 2006,
 "Numerical optimization", algorithm 5.2.
@@ -99,6 +99,31 @@ def scaled_to_trust_region(direction: V, image: V, max_kl: float) -> V | None:
     if not (curvature > 0.0 and math.isfinite(curvature)):
         return None
     return math.sqrt(2.0 * max_kl / curvature) * direction
+
+
+def natural_step(
+    fisher_product: Callable[[V], V], gradient: V, *, damping: float, cg_iterations: int, quadratic_kl: float
+) -> V | None:
+    """The natural gradient by conjugate gradient, as long as a quadratic KL of ``quadratic_kl`` nats is.
+
+    Source: Kakade 2001, "A natural policy gradient", equation 3; Schulman et al. 2015, appendix C.
+
+    Args:
+        fisher_product: ``v -> F v``, with F the mean Fisher information.
+        gradient: of what is to grow, ``[P]``.
+        damping: added to F's diagonal.
+        cg_iterations: at most so many products.
+        quadratic_kl: nats, measured with the damped F.
+
+    Returns:
+        The step ``[P]``, or None if the gradient is too small to have a direction, or not finite.
+    """
+
+    def damped_product(vector: V) -> V:
+        return fisher_product(vector) + damping * vector
+
+    direction, residual = conjugate_gradient(damped_product, gradient, n_iterations=cg_iterations)
+    return scaled_to_trust_region(direction, gradient - residual, quadratic_kl)
 
 
 def backtrack(  # noqa: PLR0913 - the constants of the search are options of the field
