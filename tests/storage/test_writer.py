@@ -12,10 +12,11 @@ from garage.errors import ArgumentError, FormatVersionError, NoSnapshotError
 from garage.storage import manifest as manifests
 from garage.storage.linking import Beginning
 from garage.storage.manifest import Parent
+from garage.storage.opening import rows_up_to
 from garage.storage.packs import pack_names
 from garage.storage.run_directory import RunDirectory, pretty
 from garage.storage.store import SnapshotStore
-from garage.storage.writer import parent_of, rewind, rows_up_to
+from garage.storage.writer import parent_of, rewind
 from storage.sample_runs import (
     INFO,
     assert_holds,

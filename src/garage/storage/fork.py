@@ -12,10 +12,11 @@ from garage.errors import ArgumentError, NoSnapshotError
 from garage.storage.disk import Disk
 from garage.storage.linking import link_packs, staged, with_state
 from garage.storage.manifest import Manifest
+from garage.storage.opening import rows_up_to
 from garage.storage.run_directory import RunDirectory, RunInfo, content, now
 from garage.storage.signing import SigningKey, encode_like
 from garage.storage.store import SnapshotStore, StoredSnapshot
-from garage.storage.writer import parent_of, rows_up_to
+from garage.storage.writer import parent_of
 
 _ARCHIVE = "launch_archive.tar.xz"
 

@@ -19,11 +19,11 @@ from garage.storage import packs
 from garage.storage.disk import UNFINISHED, Disk
 from garage.storage.lock import WriterLock
 from garage.storage.manifest import Chunk, Manifest
+from garage.storage.opening import renew_logs
 from garage.storage.packs import StoredChunk
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing import Signer, SigningKey, encode_like, signer_of
 from garage.storage.store import SnapshotStore
-from garage.storage.writer import renew_logs
 
 _NAMED = ("all", "last", "first", "best")
 _PER_PACK = packs.PACK_BYTES // packs.CHUNK_BYTES

@@ -1,0 +1,148 @@
+"""The snapshots of a directory as its one writer knows them: what it may name, what it replaces, what may go."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from garage.core.tracked import RESTORED, Block
+from garage.errors import InUseError, StorageError, WriteError
+from garage.storage import manifest as manifests
+from garage.storage.disk import Disk
+from garage.storage.events import Events
+from garage.storage.manifest import Chunk, Manifest
+from garage.storage.opening import Found
+from garage.storage.packs import GroupBytes
+from garage.storage.retention import Retention
+from garage.storage.run_directory import RunDirectory, content
+from garage.storage.store import EPISODES
+
+
+class HeldSnapshots:
+    """Writes manifests, and removes those that are superseded with the packs that only they name.
+
+    Args:
+        directory: of the run.
+        found: what it holds now.
+        retention: which snapshots are kept.
+        disk: through which everything is written.
+        events: of the directory, and the writer's lock.
+    """
+
+    def __init__(self, directory: RunDirectory, found: Found, retention: Retention, disk: Disk, events: Events) -> None:
+        self._directory, self._retention, self._disk, self._events = directory, retention, disk, events
+        self._manifests, self._packs_aside = found.manifests, found.packs_aside
+        self._token = object()
+        keep_best = retention.keep_best
+        self._judgements = {} if keep_best is None else directory.judgements(keep_best)
+        self.chunks: dict[str, Chunk] = {} if found.newest is None else _checked_chunks(found.newest)
+        """By hash, where bytes lie that need not be written again."""
+
+    def keeps(self, block: Block) -> bool:
+        """Whether a block of a tracked group lies in a pack and will until its group changes there; in any thread.
+
+        What this writer wrote of a group, or what it was restored from, is in all captures of the group since, until
+        it changes: so whichever of them are written or dropped, the newest snapshot names it.
+        """
+        return block.hash in self.chunks and (block.keeper is self._token or block.keeper is RESTORED)
+
+    def judge(self, epoch: int, metrics: dict[str, Any]) -> None:
+        """Remember what the row of an epoch says of the snapshot before it."""
+        if self._retention.keep_best in metrics:
+            self._judgements[epoch] = float(metrics[self._retention.keep_best])
+
+    def was_requested(self, epoch: int) -> bool:
+        """Whether a user's own ``save`` has asked for the snapshot of that epoch before."""
+        return epoch in self._manifests and self._manifests[epoch].requested
+
+    def write(self, epoch: int, data: bytes, chunks: Sequence[Chunk], groups: Sequence[GroupBytes]) -> None:
+        """Let a manifest appear.
+
+        Args:
+            epoch: of the snapshot.
+            data: the manifest.
+            chunks: that it names; all of them are on the device.
+            groups: tracked groups of the snapshot, whose blocks this writer keeps from now on.
+
+        Raises:
+            InUseError: another process has taken over.
+            WriteError: the disk refused.
+        """
+        path = self._directory.manifest_path(epoch)
+        if path.exists():
+            self._events.add("replaced", epoch=epoch)
+        try:
+            self._disk.write_whole(path, [data])
+        finally:
+            # After a refused sync of the folder it is there all the same, and its packs must stay.
+            if content(path) == data:
+                self._manifests[epoch] = manifests.decode(data, str(path))
+        self.chunks |= {chunk.hash: chunk for chunk in chunks}
+        for captured in groups:
+            for block in captured.group.blocks:
+                block.keeper = self._token
+
+    def retain(self) -> None:
+        """Remove superseded manifests first, then the packs that no manifest names."""
+        requested = frozenset(epoch for epoch, manifest in self._manifests.items() if manifest.requested)
+        gone = self._retention.superseded(sorted(self._manifests), requested=requested, judgements=self._judgements)
+        if not gone:
+            return
+        packs_before = self._named_packs()
+        for epoch in gone:
+            self._events.lock.check()
+            self._disk.remove(self._directory.manifest_path(epoch))
+            del self._manifests[epoch]
+        # Else a power cut could leave a manifest whose packs are gone.
+        self._disk.settle(self._directory.snapshots_path)
+        packs_after = self._named_packs()
+        self.chunks = {name: chunk for name, chunk in self.chunks.items() if chunk.pack in packs_after}
+        for pack in packs_before - packs_after - self._packs_aside:
+            self._events.lock.check()
+            self._disk.remove(self._directory.pack_path(pack))
+
+    @contextlib.contextmanager
+    def unless_taken(self) -> Iterator[None]:
+        """Do it if nobody has taken over; who has removes our unfinished files, which looks like a refusal."""
+        self._check()
+        try:
+            yield
+        except WriteError:
+            self._check()
+            raise
+
+    def are_as_left(self) -> bool:
+        """Whether the manifests on the disk are those that this writer knows."""
+        try:
+            paths = {epoch: self._directory.manifest_path(epoch) for epoch in self._directory.manifest_epochs()}
+            found = {epoch: manifests.read(path).checksum for epoch, path in paths.items()}
+        except StorageError:
+            return False
+        return found == {epoch: manifest.checksum for epoch, manifest in self._manifests.items()}
+
+    def _check(self) -> None:
+        """Make sure that the lock and the newest manifest are our own; for the thread that writes manifests."""
+        self._events.lock.check()
+        newest = max(self._directory.manifest_epochs(), default=None)
+        if newest is None:
+            return
+        path, known = self._directory.manifest_path(newest), self._manifests.get(newest)
+        if known is not None and known.checksum.encode() in content(path):
+            return
+        try:
+            found = manifests.read(path)
+            who = f"by run {found.run} ({found.name}) at {found.written_at}"
+        except StorageError as error:
+            who = f"and cannot be read: {error}"
+        msg = f"{path} was not written by this process, but {who}. Nothing was overwritten; end one of the two runs."
+        raise InUseError(msg)
+
+    def _named_packs(self) -> set[str]:
+        return {pack for manifest in self._manifests.values() for pack in manifest.packs()}
+
+
+def _checked_chunks(manifest: Manifest) -> dict[str, Chunk]:
+    """Those that were read and found whole with the snapshot; of its episodes and of other snapshots none was."""
+    leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(f"{EPISODES}/")]
+    indices = {piece.chunk for leaf in (*leaves, *manifest.opaque) for piece in leaf.pieces}
+    indices |= {index for group in manifest.groups for index in group.blocks}
+    return {manifest.chunks[index].hash: manifest.chunks[index] for index in indices}
