@@ -7,7 +7,7 @@ from garage.core.streams import Streams
 from garage.errors import NonFiniteError, WorldRaisedError
 from garage.np.policies import GaussianMLPPolicy
 from garage.sampler import LocalSampler
-from sampler.toy_worlds import Ladder, bits, group_of
+from sampler.toy_worlds import Ladder, bits, group_of, streams_of
 
 SAMPLERS = {"local": LocalSampler}
 
@@ -34,7 +34,7 @@ def groups(env=None, n=4, *, n_lanes=5, **size):
     policy = GaussianMLPPolicy(env.spec, (16, 16))
     policy.initialise(Streams(1).generator("policy"))
     size = size or {"n_episodes": 9}
-    return [group_of(env, n_lanes=n_lanes, policy=policy, path=(index,), **size) for index in range(n)]
+    return [group_of(env, n_lanes=n_lanes, policy=policy, index=index, **size) for index in range(n)]
 
 
 def run(sampler, asked):
@@ -46,7 +46,7 @@ def test_there_is_a_result_for_each_group_in_their_order(sampler):
     results = sampler.run(asked)
     assert len(results) == 4
     for group, result in zip(asked, results, strict=True):
-        seeds = [group.streams.world_seed(index) for index in range(9)]
+        seeds = [streams_of(group).world_seed(index) for index in range(9)]
         assert result.batch.lengths.tolist() == [five_to_twelve(seed) for seed in seeds]
         assert result.batch.observations[result.batch.starts, 0].tolist() == [seed / 2**31 for seed in seeds]
         assert result.carried == {}
@@ -99,7 +99,7 @@ def test_a_world_that_fails_is_named_with_its_seed_and_the_next_run_is_as_if_not
     asked = groups()
     expected = run(sampler, asked)
     kind, step, value = fault
-    seed = asked[2].streams.world_seed(6)
+    seed = streams_of(asked[2]).world_seed(6)
     with pytest.raises(error, match=rf"Ladder\(\).*{seed}"):
         sampler.run(groups(Ladder(five_to_twelve, {(seed, step, kind): value})))
     assert run(sampler, asked) == expected

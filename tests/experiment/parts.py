@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
+from garage.core.ports import Rung
 from garage.core.recipe import Component
 from garage.core.types import EnvSpec, Transition
 from garage.envs import GymEnv
@@ -263,6 +264,8 @@ class Scripted(Component):
 class ScriptedLanes:
     """The lanes of `Scripted`."""
 
+    rung = Rung.ARRAYS
+
     def __init__(self, n, length_of):
         self.n, self._length_of = n, length_of
         self._left, self._seeds = np.zeros(n, np.int64), np.zeros(n)
@@ -276,6 +279,13 @@ class ScriptedLanes:
         self._left[lanes] -= 1
         ended = self._left[lanes] == 0
         return Transition(self._seeds[lanes, np.newaxis], np.ones(len(lanes)), ended, np.zeros(len(lanes), bool))
+
+    def state_dict(self, lanes):
+        return {"left": self._left[lanes], "seeds": self._seeds[lanes]}
+
+    def load_state_dict(self, lanes, state):
+        self._left[lanes], self._seeds[lanes] = state["left"], state["seeds"]
+        return self._seeds[lanes, np.newaxis]
 
     def close(self):
         self.n = 0

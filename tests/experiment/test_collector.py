@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from experiment.parts import Scripted, Still, Walk
+from garage.core.state import differences, flatten, rebuild
 from garage.core.streams import Streams
 from garage.core.types import End
 from garage.envs import GymEnv
 from garage.errors import ArgumentError, MismatchError
 from garage.experiment.collector import Collector
-from garage.np.policies import CategoricalMLPPolicy
+from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from garage.sampler import LocalSampler
 
 MOST = 1.15
@@ -209,7 +210,8 @@ def test_fewer_episodes_than_groups():
         ({"n_steps": 0}, "collect's n_steps must be at least 1, got 0"),
         ({"n_episodes": -1}, "collect's n_episodes must be at least 1, got -1"),
         ({"n_steps": 3, "n_episodes": 4}, "collect takes n_steps or n_episodes, got both: 3 and 4"),
-        ({"fragments": True}, "fragments=True) is not there yet"),
+        ({"fragments": True, "n_episodes": 4}, "fragments=True) takes no env and no n_episodes"),
+        ({"fragments": True, "env": Scripted(lambda rng: 5)}, "fragments=True) takes no env and no n_episodes"),
     ],
 )
 def test_what_collect_refuses(options, said):
@@ -226,10 +228,102 @@ def test_collect_belongs_to_an_epoch():
         collector_of(env)(Still(env.spec))
 
 
-@pytest.mark.parametrize("part", ["n_lanes", "n_groups", "mean_lengths"])
+@pytest.mark.parametrize("part", ["n_lanes", "n_groups", "mean_lengths", "carried"])
 def test_a_state_without_a_part_is_refused(part):
     collector = collector_of(GymEnv(Walk))
     state = collector.sampler_state()
     del state[part]
     with pytest.raises(MismatchError, match=f"state of the sampler: `{part}` is missing"):
         collector.load_state(state, collector.counters_state())
+
+
+def collected(collector, policy, epochs, *, batch_size=100, seed=1):
+    """Batches of fragments, one an epoch, and each epoch's metrics without seconds."""
+    batches, metrics = [], []
+    for epoch in epochs:
+        collector.begin_epoch(epoch, Streams(seed), batch_size)
+        batches.append(collector(policy, fragments=True))
+        collector.end_epoch()
+        metrics.append({key: value for key, value in collector.metrics().items() if not key.endswith("Time")})
+    return batches, metrics
+
+
+def test_an_episode_in_fragments_counts_once_when_it_ends():
+    env = Scripted(lambda rng: int(rng.integers(20, 90)), 4)
+    collector = collector_of(env, discount=0.5, n_lanes=4, n_groups=2)
+    batches, metrics = collected(collector, Still(env.spec), range(12))
+    assert [batch.n_steps for batch in batches] == [104] * 12  # 50 and 50, each rounded up to its four lanes
+    assert [row["TotalEnvSteps"] for row in metrics] == [104 * (epoch + 1) for epoch in range(12)]
+    for batch, row in zip(batches, metrics, strict=True):
+        lengths = (batch.first_steps + batch.lengths)[batch.ends != End.CUT]
+        assert row["Evaluation/NumEpisodes"] == len(lengths)
+        if len(lengths):
+            assert row["Evaluation/MaxReturn"] == lengths.max()
+            assert row["Evaluation/AverageReturn"] == pytest.approx(lengths.mean())
+            assert row["Evaluation/AverageDiscountedReturn"] == pytest.approx(np.mean(2 - 0.5 ** (lengths - 1.0)))
+            assert row["Evaluation/TerminationRate"] == 1.0
+    assert math.isnan(metrics[0]["Evaluation/AverageReturn"])  # none ends within 13 steps
+    assert sum(row["Evaluation/NumEpisodes"] for row in metrics) > 10
+    ended = [(batch.first_steps + batch.lengths)[batch.episode_ended] for batch in batches]
+    last = max(epoch for epoch, lengths in enumerate(ended) if len(lengths))
+    assert collector.sampler_state()["mean_lengths"] == {"train": ended[last].mean()}
+    assert collector.counters_state()["total_episodes"] == sum(map(len, ended))
+
+
+def test_whole_episodes_between_fragments_leave_them_alone():
+    env = Scripted(lambda rng: int(rng.integers(20, 90)), 4)
+    policy = Still(env.spec)
+    collector = collector_of(env, n_lanes=4, n_groups=2)
+    expected, _ = collected(collector_of(env, n_lanes=4, n_groups=2), policy, range(6))
+    for epoch in range(6):
+        collector.begin_epoch(epoch, Streams(1), 100)
+        batch = collector(policy, fragments=True)
+        collector(policy, purpose="evaluation", n_episodes=7)
+        collector(policy, fragments=True, purpose="other", n_steps=30)
+        collector(policy, n_episodes=2)
+        assert np.array_equal(batch.observations, expected[epoch].observations)
+        assert np.array_equal(batch.first_steps, expected[epoch].first_steps)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "a user's"])
+@pytest.mark.parametrize("cut_at", [1, 3])
+def test_fragments_go_on_from_a_state_as_if_nothing_had_been(env, cut_at, caplog):
+    env = GymEnv(Walk) if env == "a user's" else GymEnv(env)
+    policy = (CategoricalMLPPolicy if env.spec.action_space.shape == () else GaussianMLPPolicy)(env.spec)
+    policy.initialise(Streams(1).generator("policy"))
+    options = {"n_lanes": 4, "n_groups": 2}
+    batches, metrics = collected(collector_of(env, **options), policy, range(6), batch_size=104)
+    first = collector_of(env, **options)
+    collected(first, policy, range(cut_at), batch_size=104)
+    with caplog.at_level("INFO"):
+        state = rebuild(flatten({"sampler": first.sampler_state(), "counters": first.counters_state()}))
+        first.sampler_state()
+    rung = "replay" if "Walk" in str(env) else "arrays"
+    assert [message for message in caplog.messages if rung in message] == [
+        f"Episodes are cut between epochs; in another process they go on by {rung}"
+    ]
+    resumed = collector_of(env)
+    resumed.load_state(state["sampler"], state["counters"])
+    assert differences(resumed.sampler_state(), first.sampler_state()) == []
+    later, rows = collected(resumed, policy, range(cut_at, 6), batch_size=104)
+    assert [repr(row) for row in rows] == [repr(row) for row in metrics[cut_at:]]
+    for got, expected in zip(later, batches[cut_at:], strict=True):
+        for column in ("observations", "actions", "rewards", "first_steps", "lengths", "ends", "last_observations"):
+            assert getattr(got, column).tobytes() == getattr(expected, column).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"train": 3}, "`train` is a int, expected dict"),
+        ({"train": {"one": {}}}, "`train/one` is no index of a group"),
+        ({"train": {"0": {}}}, "`lanes` is missing"),
+        ({"train": {"0": {"lanes": {"lanes": np.zeros(2)}}}}, "`rung` is missing"),
+        ({"train": {"0": {"lanes": {"lanes": np.zeros(2), "rung": "x"}, "returns": np.zeros(3)}}}, "float64[2]"),
+    ],
+    ids=str,
+)
+def test_cut_episodes_that_cannot_be_are_refused(broken, said):
+    collector = collector_of(GymEnv(Walk))
+    with pytest.raises(MismatchError, match=re.escape(said)):
+        collector.load_state(collector.sampler_state() | {"carried": broken}, collector.counters_state())

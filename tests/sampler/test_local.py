@@ -5,11 +5,11 @@ import pytest
 
 from garage.errors import NonFiniteError, WorldRaisedError
 from garage.sampler import LocalSampler
-from sampler.toy_worlds import Ladder, bits, group_of
+from sampler.toy_worlds import Ladder, bits, group_of, streams_of
 
 
 def groups_of(env, n=3):
-    return [group_of(env, n_episodes=6, path=(index,)) for index in range(n)]
+    return [group_of(env, n_episodes=6, index=index) for index in range(n)]
 
 
 def test_lanes_are_kept_from_call_to_call():
@@ -50,7 +50,7 @@ def test_after_an_error_lanes_are_closed_and_the_next_run_is_as_if_nothing_had_b
     env, sampler = Ladder(lambda _: 5), LocalSampler()
     groups = groups_of(env)
     kind, step, value = fault
-    env.faults[groups[1].streams.world_seed(4), step, kind] = value
+    env.faults[streams_of(groups[1]).world_seed(4), step, kind] = value
     with pytest.raises(error):
         sampler.run(groups)
     assert [lanes.closed for lanes in env.made] == [1]

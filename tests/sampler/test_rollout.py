@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from garage.core.types import EnvSpec, Transition
 from garage.errors import MismatchError, NonFiniteError, UnseededWorldError, WorldRaisedError
 from garage.sampler.rollout import NOISE_BLOCK_STEPS, run_group
-from sampler.toy_worlds import Ladder, Noise, Rows, bits, episode_alone, group_of
+from sampler.toy_worlds import Ladder, Noise, Rows, bits, episode_alone, group_of, streams_of
 
 LENGTHS = {
     "one step": lambda _: 1,
@@ -73,7 +73,7 @@ def test_a_policy_may_hand_on_what_it_was_given():
     batch = run(group).batch
     assert np.array_equal(batch.agent_infos["seen"], batch.observations)
     for index, rows in enumerate(batch.segments()):
-        blocks = [group.policy.draw_noise(group.streams.generator(index, block), 256) for block in range(3)]
+        blocks = [group.policy.draw_noise(streams_of(group).generator(index, block), 256) for block in range(3)]
         assert np.array_equal(batch.actions[rows], np.concatenate(blocks)[: batch.lengths[index]])
 
 
@@ -145,7 +145,7 @@ def test_lanes_that_end_together_are_refilled_in_lane_order():
     journal, _ = journal_of(group)
     resets = [(lanes, seeds) for call, lanes, seeds in journal if call == "reset"]
     assert [lanes for lanes, _ in resets] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2]]
-    expected = [group.streams.world_seed(index) for index in range(13)]
+    expected = [streams_of(group).world_seed(index) for index in range(13)]
     assert [seed for _, seeds in resets for seed in seeds] == expected
 
 
@@ -159,8 +159,8 @@ def test_the_batch_is_in_the_order_of_starts():
 
 def test_seeds_of_episodes_differ_within_and_between_groups():
     seeds = []
-    for path in [(0,), (1,), (2,)]:
-        journal, _ = journal_of(group_of(Ladder(), n_episodes=40, path=path))
+    for index in range(3):
+        journal, _ = journal_of(group_of(Ladder(), n_episodes=40, index=index))
         seeds += [seed for call, _, seeds in journal if call == "reset" for seed in seeds]
     assert len(set(seeds)) == 120
     assert all(0 <= seed < 2**31 for seed in seeds)
@@ -173,7 +173,7 @@ def test_the_same_group_gives_the_same_bits_again(size):
     first = bits(run_group(group_of(env, **size), lanes))
     assert bits(run_group(group_of(env, **size), lanes)) == first
     assert bits(run(group_of(Ladder(LENGTHS["mixed"]), **size))) == first
-    assert bits(run(group_of(env, **size, path=(1,)))) != first
+    assert bits(run(group_of(env, **size, index=1))) != first
     assert bits(run(group_of(env, **size, seed=2))) != first
 
 
@@ -247,7 +247,7 @@ class Guess(Rows):
 def test_observations_may_be_integers_and_noise_and_infos_none():
     group = group_of(Dice(), n_lanes=3, n_episodes=8, policy=Guess(Dice.spec))
     batch = run(group).batch
-    assert batch.observations.tolist() == [group.streams.world_seed(index) % 6 for index in range(8)]
+    assert batch.observations.tolist() == [streams_of(group).world_seed(index) % 6 for index in range(8)]
     assert batch.actions.tolist() == (batch.observations % 2).tolist()
     assert batch.observations.dtype == np.int64
     assert batch.memories.shape == (8, 0)
@@ -260,7 +260,7 @@ FAULTY = 5
 
 def faulty(kind, step, value, length=8):
     """A group in which one episode goes wrong, and that episode's seed."""
-    seed = group_of(Ladder()).streams.world_seed(FAULTY)
+    seed = streams_of(group_of(Ladder())).world_seed(FAULTY)
     env = Ladder(lambda _: length, {(seed, step, kind): value})
     return group_of(env, n_lanes=3, n_episodes=9), seed
 
@@ -288,7 +288,7 @@ def test_an_error_in_reset_names_env_step_and_seed():
     with pytest.raises(WorldRaisedError) as caught:
         run(group)
     assert caught.value.__cause__ is cause
-    seeds = [group.streams.world_seed(index) for index in (3, 4, 5)]  # these three started together
+    seeds = [streams_of(group).world_seed(index) for index in (3, 4, 5)]  # these three started together
     assert seed in seeds
     expected = ", ".join(f"0 of seed {seed}" for seed in seeds)
     message = str(caught.value)
@@ -307,7 +307,7 @@ def test_an_error_in_step_names_env_step_and_seed():
 
 
 def test_steps_are_counted_in_each_episode():
-    seed = group_of(Ladder()).streams.world_seed(FAULTY)
+    seed = streams_of(group_of(Ladder())).world_seed(FAULTY)
     env = Ladder(lambda seed: 3 + seed % 5, {(seed, 2, "raise"): KeyError("x")})
     group = group_of(env, n_lanes=3, n_episodes=9)
     with pytest.raises(WorldRaisedError, match=rf"\b2 of seed {seed}\b"):

@@ -3,7 +3,7 @@
 import numpy as np
 from gymnasium import spaces
 
-from garage.core.ports import Group
+from garage.core.ports import Group, Rung
 from garage.core.streams import Streams
 from garage.core.types import End, EnvSpec, Transition
 
@@ -20,6 +20,7 @@ class Ladder:
     """
 
     lane_width = 64
+    rung = Rung.ARRAYS
 
     def __init__(self, length_of=lambda seed: 1 + seed % 7, faults=None, *, aliasing=False):
         self.length_of, self.faults, self.aliasing = length_of, faults or {}, aliasing
@@ -88,6 +89,22 @@ class LadderLanes:
             observations.flags.writeable = False
         return Transition(observations, rewards, terminated, truncated, {"age": observations[:, 1].copy()})
 
+    @property
+    def rung(self):
+        return self.env.rung
+
+    def state_dict(self, lanes):
+        self.journal.append(("capture", lanes.tolist(), None))
+        return {"seeds": np.array([self.seeds[lane] for lane in lanes.tolist()]), "state": self.state[lanes]}
+
+    def load_state_dict(self, lanes, state):
+        self.journal.append(("restore", lanes.tolist(), None))
+        self.state = self.state.copy()
+        self.state[lanes] = state["state"]
+        for lane, seed in zip(lanes.tolist(), state["seeds"].tolist(), strict=True):
+            self.seeds[lane] = seed
+        return self.state[lanes]
+
     def raise_if_asked(self, seed, step):
         error = self.env.faults.get((seed, step, "raise"))
         if error is not None:
@@ -137,22 +154,29 @@ class Noise(Rows):
         return noise, memory, {"seen": observations}
 
 
-def group_of(env, *, n_lanes=4, n_steps=None, n_episodes=None, mean_length=0.0, policy=None, path=(0,), seed=1):
-    streams = Streams(seed).at("episode", "train", 0, 0, *path)
+def group_of(env, *, n_lanes=4, n_steps=None, n_episodes=None, mean_length=0.0, policy=None, index=0, seed=1):
+    streams = Streams(seed).at("episode", "train")
     policy = Rows(env.spec) if policy is None else policy
-    return Group(env, policy, streams, n_lanes, n_steps, n_episodes, mean_length, {})
+    return Group(
+        env, policy, streams, 0, 0, index, n_lanes, n_steps, n_episodes, mean_length, fragments=False, carried={}
+    )
+
+
+def streams_of(group):
+    """Those of the episodes that the group starts."""
+    return group.streams.at(group.epoch, group.call, group.index)
 
 
 def episode_alone(group, index):
     """The rows of one episode, from the definitions: one lane, noise by blocks of 256 steps."""
     env, policy = group.env, group.policy
-    seed = group.streams.world_seed(index)
+    seed = streams_of(group).world_seed(index)
     observation, memory = env.start(seed), policy.initial_memory(1)
     rows = {name: [] for name in ("observations", "actions", "rewards", "noise", "memory", "after")}
     end, step = None, 0
     while end is None:
         if step % 256 == 0:
-            block = policy.draw_noise(group.streams.generator(index, step // 256), 256)
+            block = policy.draw_noise(streams_of(group).generator(index, step // 256), 256)
         noise = block[step % 256][np.newaxis]
         actions, after, _ = policy.act(observation[np.newaxis], memory, noise)
         for name, row in (

@@ -3,6 +3,7 @@
 Each has a contract suite in ``tests/contracts`` that every implementation runs.
 """
 
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -32,6 +33,19 @@ class Stateful(Protocol):
         ...
 
 
+class Rung(enum.StrEnum):
+    """How a world in mid-episode goes on exactly in another process, the cheapest way first."""
+
+    ARRAYS = "arrays"
+    """By the lanes' own arrays, which say all there is."""
+    REPLAY = "replay"
+    """By the seed and the actions since, taken again."""
+    COPY = "copy"
+    """By a copy that the world itself makes of its state."""
+    CUT = "cut"
+    """Not at all: it can only be left when an episode ends."""
+
+
 class Lanes(Protocol):
     """n independent running copies of a world, stepped together."""
 
@@ -46,6 +60,27 @@ class Lanes(Protocol):
 
     def step(self, lanes: Array, actions: Array) -> Transition:
         """Take one action ``[k, ...]`` in each of ``lanes`` (``[k]`` int, ascending)."""
+        ...
+
+    @property
+    def rung(self) -> Rung:
+        """How lanes that are in mid-episode go on somewhere else."""
+        ...
+
+    def state_dict(self, lanes: Array) -> State:
+        """Where each of ``lanes`` (``[k]`` int) is in its episode, sharing no memory with the lanes.
+
+        Raises:
+            OrderError: the rung is `Rung.CUT`.
+        """
+        ...
+
+    def load_state_dict(self, lanes: Array, state: State) -> Array:
+        """Bring ``lanes`` (``[k]`` int, any ones) to where ``state`` was, and return their observations ``[k, ...]``.
+
+        Raises:
+            MismatchError: the state is not one of such lanes.
+        """
         ...
 
     def close(self) -> None:
@@ -252,10 +287,11 @@ class Collect(Protocol):
 
         Args:
             policy: who acts.
-            n_steps: about how many steps; started episodes are finished.
+            n_steps: about how many steps; started episodes are finished, unless ``fragments``.
             n_episodes: exactly how many episodes, instead of ``n_steps``.
             env: another world than the experiment's.
-            fragments: whether the batch may end in the middle of an episode.
+            fragments: whether the batch ends in the middle of episodes, which the next such call of this purpose
+                goes on with.
             purpose: keeps the random numbers of, say, training and evaluation apart; only ``"train"``
                 counts towards ``Evaluation/*`` and ``TotalEnvSteps``.
         """
@@ -298,21 +334,29 @@ class Group:
     Attributes:
         env: the world.
         policy: who acts, with the parameters to act by.
-        streams: those of ("episode", purpose, epoch, call, group).
+        streams: those of ("episode", purpose).
+        epoch: of the collect.
+        call: its index among the epoch's collects of this purpose.
+        index: of the group among the collect's.
         n_lanes: width at which the policy acts.
         n_steps: start episodes until about so many steps will have been taken, or None.
         n_episodes: start exactly so many episodes, or None.
         mean_length: mean length of the last epoch's episodes, in steps; 0 if unknown.
-        carried: lanes in flight from the call before; empty for whole episodes.
+        fragments: whether to stop in mid-episode, as soon as ``n_steps`` are taken.
+        carried: lanes in flight from the call before, for fragments; empty if there are none.
     """
 
     env: Env
     policy: Policy
     streams: Streams
+    epoch: int
+    call: int
+    index: int
     n_lanes: int
     n_steps: int | None
     n_episodes: int | None
     mean_length: float
+    fragments: bool
     carried: State
 
 
@@ -321,8 +365,9 @@ class GroupResult:
     """What a group brought back.
 
     Attributes:
-        batch: its segments, in the order in which they started.
-        carried: lanes in flight for the next call; empty for whole episodes.
+        batch: its segments in the order in which their episodes started, so that the segments that go on with carried
+            ones stand first, in the order in which those were cut.
+        carried: lanes in flight for the next call, sharing no memory with anything; empty for whole episodes.
         seconds: wall-clock seconds spent in ``"env"``, ``"policy"`` and ``"process"``.
     """
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 
 from garage.core.scalars import Scalar
@@ -178,6 +179,22 @@ def take_as(state: State, key: str, owner: str, *kinds: type) -> Any:  # noqa: A
     if type(value) not in kinds:
         names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
         msg = f"Cannot load the state of {owner}: `{key}` is a {type(value).__name__}, expected {names}."
+        raise MismatchError(msg)
+    return value
+
+
+def take_array(state: State, key: str, owner: str, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
+    """One array of a component's state, whose dtype and shape are checked.
+
+    Raises:
+        MismatchError: it is not there, or of another dtype or shape.
+    """
+    value: Array = take_as(state, key, owner, np.ndarray)
+    if value.dtype != dtype or value.shape != shape:
+        msg = (
+            f"Cannot load the state of {owner}: `{key}` is {value.dtype}{list(value.shape)}, expected "
+            f"{np.dtype(dtype)}{list(shape)}."
+        )
         raise MismatchError(msg)
     return value
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from gymnasium.utils import seeding
 
-from garage.core.types import Array, Transition
+from garage.core.ports import Rung
+from garage.core.state import take_array
+from garage.core.types import Array, State, Transition
 
 WORLD_ID = "CartPole-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
@@ -101,6 +103,22 @@ class CartPoleLanes:
             self._fallen().take(lanes),
             self._timed_out().take(lanes),
         )
+
+    @property
+    def rung(self) -> Rung:
+        """The arrays below say all there is."""
+        return Rung.ARRAYS
+
+    def state_dict(self, lanes: Array) -> State:
+        """See `garage.core.ports.Lanes`: position, angle and their velocities ``[4, k]``, and steps taken ``[k]``."""
+        return {"state": self._state[:, lanes], "elapsed": self._elapsed[lanes]}
+
+    def load_state_dict(self, lanes: Array, state: State) -> Array:
+        """See `garage.core.ports.Lanes`; observations ``[k, 4]`` float32."""
+        owner = f"{len(lanes)} lanes of {WORLD_ID}"
+        self._state[:, lanes] = take_array(state, "state", owner, np.float64, (4, len(lanes)))
+        self._elapsed[lanes] = take_array(state, "elapsed", owner, np.int64, (len(lanes),))
+        return self._observations().take(lanes, axis=0)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -7,7 +7,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from garage.core.types import Array, Transition
+from garage.core.ports import Rung
+from garage.core.state import take_array, take_as
+from garage.core.types import Array, State, Transition
 from garage.envs.rehearsal import numeric_scalar
 from garage.errors import MismatchError
 
@@ -43,6 +45,8 @@ class GymLanes:
         self._step_limit = step_limit
         self._owned = owned
         self._elapsed = [0] * len(self._envs)
+        self._seeds = [0] * len(self._envs)
+        self._taken = [_Actions() for _ in self._envs]
 
     @property
     def n(self) -> int:
@@ -58,7 +62,8 @@ class GymLanes:
         observations = self._blank(len(lanes))
         for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
             observation, _ = self._envs[lane].reset(seed=int(seed))
-            self._elapsed[lane] = 0
+            self._elapsed[lane], self._seeds[lane] = 0, int(seed)
+            self._taken[lane].clear()
             observations[row] = self._fitting(observation, "reset")
         return observations
 
@@ -85,12 +90,48 @@ class GymLanes:
             observation, rewards[row], terminated[row], truncated[row], info = step
             observations[row] = self._fitting(observation, "step")
             self._elapsed[lane] += 1
+            self._taken[lane].append(actions[row])
             if self._step_limit is not None and self._elapsed[lane] >= self._step_limit:
                 truncated[row] = True
             for key in self._info_keys:
                 if key in info and numeric_scalar(info[key]):
                     infos[key][row] = info[key]
         return Transition(observations, rewards, terminated, truncated, infos)
+
+    @property
+    def rung(self) -> Rung:
+        """Seeds and actions, for nothing else of a gymnasium environment is known to be whole."""
+        return Rung.REPLAY
+
+    def state_dict(self, lanes: Array) -> State:
+        """See `garage.core.ports.Lanes`: seeds ``[k]``, actions since each reset one after the other, and how many."""
+        chosen = lanes.tolist()
+        taken = [self._taken[lane].rows() for lane in chosen if self._elapsed[lane]]
+        return {
+            "seeds": np.array([self._seeds[lane] for lane in chosen], np.int64),
+            "lengths": np.array([self._elapsed[lane] for lane in chosen], np.int64),
+            "actions": np.concatenate(taken) if taken else np.empty(0),
+        }
+
+    def load_state_dict(self, lanes: Array, state: State) -> Array:
+        """See `garage.core.ports.Lanes`: the episodes are taken again from their beginning."""
+        owner = f"{len(lanes)} lanes of {self._name}"
+        seeds = take_array(state, "seeds", owner, np.int64, (len(lanes),))
+        lengths = take_array(state, "lengths", owner, np.int64, (len(lanes),))
+        actions = take_as(state, "actions", owner, np.ndarray)
+        if (lengths < 0).any() or lengths.sum() != len(actions):
+            msg = (
+                f"Cannot load the state of {owner}: there are {len(actions)} `actions`, expected the sum of "
+                f"`lengths`, {lengths.tolist()}, each at least 0."
+            )
+            raise MismatchError(msg)
+        observations = self.reset(lanes, seeds.tolist())
+        parts = np.split(actions, np.cumsum(lengths)[:-1])
+        for row, (lane, taken) in enumerate(zip(lanes, parts, strict=True)):
+            alone = np.array([lane])
+            for action in taken:
+                observations[row] = self.step(alone, action[np.newaxis]).observations[0]
+        return observations
 
     def close(self) -> None:
         """Close the environments that were made for these lanes."""
@@ -111,6 +152,30 @@ class GymLanes:
             )
             raise MismatchError(msg)
         return array
+
+
+class _Actions:
+    """The actions of one episode, in an array that doubles."""
+
+    def __init__(self) -> None:
+        self._rows = np.empty(0)
+        self._n = 0
+
+    def clear(self) -> None:
+        self._n = 0
+
+    def append(self, action: Array) -> None:
+        if self._n == len(self._rows) or self._rows.dtype != action.dtype:
+            dtype = np.promote_types(self._rows.dtype, action.dtype) if self._n else action.dtype
+            grown = np.empty((max(64, 2 * self._n), *action.shape), dtype)
+            if self._n:
+                grown[: self._n] = self._rows[: self._n]
+            self._rows = grown
+        self._rows[self._n] = action
+        self._n += 1
+
+    def rows(self) -> Array:
+        return self._rows[: self._n]
 
 
 def legal_actions(space: "spaces.Space[Any]", actions: Array) -> Array:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from gymnasium.utils import seeding
 
-from garage.core.types import Array, Transition
+from garage.core.ports import Rung
+from garage.core.state import take_array
+from garage.core.types import Array, State, Transition
 
 WORLD_ID = "Pendulum-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
@@ -66,6 +68,22 @@ class PendulumLanes:
             terminated=np.zeros(len(lanes), np.bool_),
             truncated=np.zeros(len(lanes), np.bool_) if limit is None else elapsed >= limit,
         )
+
+    @property
+    def rung(self) -> Rung:
+        """The arrays below say all there is."""
+        return Rung.ARRAYS
+
+    def state_dict(self, lanes: Array) -> State:
+        """See `garage.core.ports.Lanes`: angle and velocity ``[2, k]``, and steps taken ``[k]``."""
+        return {"state": self._state[:, lanes], "elapsed": self._elapsed[lanes]}
+
+    def load_state_dict(self, lanes: Array, state: State) -> Array:
+        """See `garage.core.ports.Lanes`; observations ``[k, 3]`` float32."""
+        owner = f"{len(lanes)} lanes of {WORLD_ID}"
+        self._state[:, lanes] = take_array(state, "state", owner, np.float64, (2, len(lanes)))
+        self._elapsed[lanes] = take_array(state, "elapsed", owner, np.int64, (len(lanes),))
+        return _observations(*self._state[:, lanes])
 
     def close(self) -> None:
         """Nothing to let go of."""

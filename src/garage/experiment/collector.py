@@ -10,8 +10,9 @@ from garage.core.ports import Env, Group, Policy, Sampler
 from garage.core.returns import discounted_sums
 from garage.core.state import take_as
 from garage.core.streams import Streams
-from garage.core.types import End, EpisodeBatch, Metrics, State
+from garage.core.types import Array, End, EpisodeBatch, Metrics, State
 from garage.errors import ArgumentError, MismatchError
+from garage.experiment.cut_episodes import CutEpisodes
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Collector:
         self._env, self._sampler, self._discount = env, sampler, discount
         self._n_lanes, self._n_groups = n_lanes, n_groups
         self._mean_lengths: dict[str, float] = {}
+        self._cut = CutEpisodes(discount)
+        self._rung_is_said = False
         self.total_env_steps = self._total_episodes = 0
         self._recent_returns = np.zeros(0)
         self._streams: Streams | None = None
@@ -77,27 +80,39 @@ class Collector:
         """See `Collect`.
 
         Raises:
-            ArgumentError: the size is not positive, or given twice; or fragments are asked for.
+            ArgumentError: the size is not positive, or given twice; or fragments are asked for by the episode, or in
+                another world than the experiment's.
         """
-        if fragments:
-            msg = "collect(fragments=True) is not there yet: this version collects whole episodes. Leave it out."
-            raise ArgumentError(msg)
         quota = _quota(n_steps, n_episodes, self._batch_size)
+        if fragments and (env is not None or n_episodes is not None):
+            msg = (
+                "collect(fragments=True) takes no env and no n_episodes: fragments are counted in steps, and go on in "
+                "the experiment's own world. Leave them out, or collect whole episodes."
+            )
+            raise ArgumentError(msg)
         call = self._calls[purpose]
         self._calls[purpose] += 1
-        results = self._sampler.run(self._groups(policy, env or self._env, purpose, call, quota))
-        batch = EpisodeBatch.concatenate([result.batch for result in results])
+        groups = self._groups(policy, env or self._env, purpose, call, quota, fragments=fragments)
+        results = self._sampler.run(groups)
         for result in results:
             self._seconds.update(result.seconds)
-        self._lengths.setdefault(purpose, []).extend(batch.lengths.tolist())
-        if purpose == "train":
-            logger.info("Logging diagnostics...")
-            self._count(batch)
+        batch = EpisodeBatch.concatenate([result.batch for result in results])
+        lengths = (batch.first_steps + batch.lengths)[batch.episode_ended]
+        self._lengths.setdefault(purpose, []).extend(lengths.tolist())
+        if fragments or purpose == "train":
+            sums = np.add.reduceat(batch.rewards, batch.starts)
+            discounted = discounted_sums(batch.rewards, batch.lengths, self._discount)[batch.starts]
+            if fragments:
+                self._cut.go_on(groups, results, sums, discounted)
+            if purpose == "train":
+                logger.info("Logging diagnostics...")
+                self._count(batch, sums, discounted)
         return batch
 
     def end_epoch(self) -> None:
         """Take the epoch's mean episode lengths for the next one's start rule."""
-        self._mean_lengths |= {purpose: float(np.mean(lengths)) for purpose, lengths in self._lengths.items()}
+        known = {purpose: float(np.mean(lengths)) for purpose, lengths in self._lengths.items() if lengths}
+        self._mean_lengths |= known
 
     def metrics(self) -> Metrics:
         """``Evaluation/*``, ``Extras/*``, ``TotalEnvSteps`` and the seconds of this epoch's sampling."""
@@ -123,16 +138,19 @@ class Collector:
 
     @property
     def last_batch(self) -> EpisodeBatch | None:
-        """All training episodes of the epoch."""
+        """All that was collected for training in the epoch."""
         return EpisodeBatch.concatenate(self._batches) if self._batches else None
 
     def sampler_state(self) -> State:
         """Shapes, mean episode lengths and lanes in flight."""
+        if self._cut.rung is not None and not self._rung_is_said:
+            self._rung_is_said = True
+            logger.info("Episodes are cut between epochs; in another process they go on by %s", self._cut.rung)
         return {
             "n_lanes": self._n_lanes,
             "n_groups": self._n_groups,
             "mean_lengths": dict(self._mean_lengths),
-            "carried": {},
+            "carried": self._cut.state_dict(),
         }
 
     def counters_state(self) -> State:
@@ -164,6 +182,7 @@ class Collector:
                 setattr(self, f"_{name}", saved)
         lengths = take_as(sampler, "mean_lengths", "the sampler", dict)
         self._mean_lengths = {purpose: take_as(lengths, purpose, "the mean lengths", float) for purpose in lengths}
+        self._cut.load_state_dict(take_as(sampler, "carried", "the sampler", dict))
         self.total_env_steps = take_as(counters, "total_env_steps", "the counters", int)
         self._total_episodes = take_as(counters, "total_episodes", "the counters", int)
         returns = take_as(counters, "recent_returns", "the counters", np.ndarray)
@@ -202,8 +221,15 @@ class Collector:
             n_groups = batch_size // (self._n_lanes * longest) if self._env.lane_width > 1 else 1
             self._n_groups = max(1, min(_MOST_GROUPS, n_groups))
 
-    def _groups(
-        self, policy: Policy, env: Env, purpose: str, call: int, quota: tuple[int | None, int | None]
+    def _groups(  # noqa: PLR0913 - what a collect says
+        self,
+        policy: Policy,
+        env: Env,
+        purpose: str,
+        call: int,
+        quota: tuple[int | None, int | None],
+        *,
+        fragments: bool,
     ) -> list[Group]:
         if self._streams is None or self._n_groups is None or self._n_lanes is None:
             msg = "collect belongs to an epoch: it is called by algo.epoch(collect, streams), during trainer.train."
@@ -214,24 +240,27 @@ class Collector:
             Group(
                 env=env,
                 policy=policy,
-                streams=self._streams.at("episode", purpose, self._epoch, call, index),
+                streams=self._streams.at("episode", purpose),
+                epoch=self._epoch,
+                call=call,
+                index=index,
                 n_lanes=n_lanes,
                 n_steps=steps[index],
                 n_episodes=episodes[index],
                 mean_length=self._mean_lengths.get(purpose, 0.0),
-                carried={},
+                fragments=fragments,
+                carried=self._cut.lanes(purpose, index) if fragments else {},
             )
             for index in range(self._n_groups)
             if steps[index] or episodes[index]
         ]
 
-    def _count(self, batch: EpisodeBatch) -> None:
+    def _count(self, batch: EpisodeBatch, sums: Array, discounted: Array) -> None:
+        """Count the steps of a batch, and the returns ``[E]`` of those of its episodes that ended."""
         self._batches.append(batch)
-        ended = batch.episode_ended
-        returns = np.add.reduceat(batch.rewards, batch.starts)[ended]
-        discounted = discounted_sums(batch.rewards, batch.lengths, self._discount)[batch.starts][ended]
+        returns = sums[batch.episode_ended]
         self._returns.extend(returns.tolist())
-        self._discounted.extend(discounted.tolist())
+        self._discounted.extend(discounted[batch.episode_ended].tolist())
         self._n_terminated += int((batch.ends == End.TERMINATED).sum())
         self.total_env_steps += batch.n_steps
         self._total_episodes += len(returns)
