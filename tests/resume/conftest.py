@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,11 @@ class Worker:
     def __init__(self, port):
         script = Path(__file__).with_name("worker.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(script), port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script), port],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(script.parents[1])},
         )
 
     def run(self, job):
@@ -60,7 +65,7 @@ def job(tmp_path):
         return {
             "directory": str(tmp_path / name),
             "log": str(tmp_path / f"{name}.log"),
-            "env": "CartPole-v1",
+            "world": "CartPole",
             "seed": 3,
             "n_lanes": 4,
             "n_epochs": 3,

@@ -8,8 +8,8 @@ import pytest
 from resume.conftest import KILLED, assert_clean, outcome
 
 CASES = {
-    "cartpole": {"env": "CartPole-v1", "n_lanes": 4, "batch_size": 100},
-    "pendulum": {"env": "Pendulum-v1", "n_lanes": 2, "batch_size": 400},
+    "cartpole": {"world": "CartPole", "n_lanes": 4, "batch_size": 100},
+    "pendulum": {"world": "Pendulum", "n_lanes": 2, "batch_size": 400},
 }
 WIDTHS = [1, 3, 16, 64]
 MOST_OPERATIONS = 400
@@ -76,9 +76,9 @@ def test_killed_again_and_again_at_random_times(worker, job, case, n_lanes):
 
 
 def test_killed_with_environments_of_gymnasium(worker, job):
-    options = {"env": "CartPole-v1", "native_lanes": False, "n_lanes": 3, "n_groups": 2}
+    options = {"world": "gymnasium's CartPole", "n_lanes": 3, "n_groups": 2}
     expected = reference(worker, job, **options)
-    assert expected == reference(worker, job, **(options | {"native_lanes": True}))
+    assert expected == reference(worker, job, **(options | {"world": "CartPole"}))
     for n in range(5, 100, 7):
         killed = job(f"killed-{n}", **options, kill_at_operation=n)
         if worker.run(killed) == KILLED:

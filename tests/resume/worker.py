@@ -19,16 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from garage.algos import TRPO
-from garage.baselines import LinearFeatureBaseline
-from garage.envs import GymEnv
 from garage.errors import NothingLeftError
 from garage.experiment import ExperimentContext, TFTrainer, Trainer
 from garage.experiment.deterministic import set_seed
 from garage.storage.disk import Disk
+from resume.experiments import experiment
 
 PORT = sys.argv[1]
-policies = importlib.import_module(f"garage.{PORT}.policies")
+importlib.import_module(f"garage.{PORT}.policies")
 OPERATIONS = ("write", "sync", "sync_folder", "rename", "cut", "unlink", "make_folder")
 
 
@@ -84,18 +82,6 @@ def perturb_heap(seed):
     return [np.empty(rng.randrange(1, 100_000), np.uint8) for _ in range(200)]
 
 
-def experiment(job):
-    env = GymEnv(job["env"], native_lanes=job.get("native_lanes", True))
-    kind = policies.GaussianMLPPolicy if job["env"].startswith("Pendulum") else policies.CategoricalMLPPolicy
-    policy = kind(env.spec, hidden_sizes=(8, 8))
-    if job.get("value_function"):
-        functions = importlib.import_module(f"garage.{PORT}.value_functions")
-        baseline = functions.MLPValueFunction(env.spec, hidden_sizes=(8, 8))
-    else:
-        baseline = LinearFeatureBaseline(env.spec)
-    return TRPO(env=env, policy=policy, baseline=baseline), env
-
-
 def new_trainer(*args):
     """In its block, if it has one; the process ends before the block does."""
     return TFTrainer(*args).__enter__() if PORT == "tf" else Trainer(*args)
@@ -113,7 +99,7 @@ def train(job):
         return kept
     set_seed(job["seed"])
     trainer = new_trainer(ExperimentContext(str(path), snapshot_mode=job.get("mode", "last"), resumes=True))
-    algo, env = experiment(job)
+    algo, env = experiment(job, PORT)
     trainer.setup(algo, env, n_lanes=job["n_lanes"], n_groups=job.get("n_groups"))
     with contextlib.suppress(NothingLeftError):
         trainer.train(n_epochs=job["n_epochs"], batch_size=job["batch_size"])
