@@ -128,7 +128,7 @@ class Ours(threading.Thread):
 
     def length(self) -> float:
         """Mean length of the last epoch's episodes; in CartPole-v1, their mean return."""
-        return float(self.trainer._metrics["Evaluation/AverageReturn"])
+        return float(self.trainer._progress.metrics["Evaluation/AverageReturn"])
 
 
 class Theirs:

@@ -39,8 +39,7 @@ from garage.errors import (
     OrderError,
     RecipeError,
 )
-from garage.experiment import ExperimentContext, Trainer, recipes
-from garage.experiment import trainer as trainer_module
+from garage.experiment import ExperimentContext, Trainer, progress, recipes
 from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from garage.process import generators_state
@@ -137,7 +136,7 @@ def test_first_last_best_and_by_number():
 def test_the_last_is_so_by_number_and_not_by_text():
     trainer = trained("run", 1, context={"snapshot_mode": "all"})
     for epoch in (80, 120):
-        trainer._stats = type(trainer.stats)(epoch)
+        trainer._progress.stats = type(trainer.stats)(epoch)
         trainer.save(epoch)
     assert restored("run").stats.total_epoch == 120
     assert restored("run", "first").stats.total_epoch == 0
@@ -358,9 +357,9 @@ def test_the_policy_alone_needs_a_recipe(monkeypatch):
 
 
 def test_differences_of_the_fingerprint_are_said(run, monkeypatch, capsys):
-    present = trainer_module.fingerprint
+    present = progress.fingerprint
     assert "may differ" not in capsys.readouterr().out
-    monkeypatch.setattr(trainer_module, "fingerprint", lambda: present() | {"numpy": "9.9", "new": 1})
+    monkeypatch.setattr(progress, "fingerprint", lambda: present() | {"numpy": "9.9", "new": 1})
     trainer = restored(run)
     said = [line for line in messages(capsys.readouterr().out) if "last bits" in line]
     start = "The numbers may differ from the original's in their last bits: "

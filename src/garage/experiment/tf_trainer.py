@@ -46,7 +46,7 @@ class TFTrainer(Trainer):
     ) -> None:
         super().__init__(snapshot_config, on_save_error=on_save_error, n_threads=n_threads)
         self._session = graph_session(sess, n_threads=n_threads or 1)
-        self._surroundings = self._session
+        self._progress.surroundings = self._session
 
     @property
     def sess(self) -> Any:  # noqa: ANN401 - see above
