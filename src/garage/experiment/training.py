@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from garage.core.streams import Streams
 from garage.errors import ArgumentError, NothingLeftError, StorageError
+from garage.experiment import watching
 from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.progress import Progress
 from garage.experiment.run_state import checked_metrics
@@ -80,6 +81,7 @@ class _Loop:
                 interrupts.epoch_ended()
                 if interrupts.requested:
                     self._stop(epoch, saver)
+            watching.show(self._args.n_epochs, self._run)
 
     def _stop(self, epoch: int, saver: BackgroundWriter) -> NoReturn:
         """End training after an epoch, as Ctrl-C asked for."""
