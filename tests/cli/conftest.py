@@ -117,6 +117,21 @@ def trained(four_epochs, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def family(four_epochs, tmp_path_factory):
+    """The run of four epochs and what became of it: forked, resumed, rewound. To look at, not to change."""
+    garage = Commands(tmp_path_factory.mktemp("family"))
+    shutil.copytree(four_epochs, garage.folder, dirs_exist_ok=True)
+    run = garage.run_path.relative_to(garage.folder)
+    garage("fork", f"{run}@1", "tuned", "--seed", 7, "--n-epochs", 6)
+    garage("resume", run.with_name("tuned"))
+    garage("resume", run.with_name("tuned"), "--n-epochs", 6, "--batch-size", 300)
+    garage("fork", run.with_name("tuned"), "grandchild", "--fails")
+    garage("resume", run, "--from", 2, "--rewind", "--n-epochs", 5)
+    garage("resume", run, "--from", 3)
+    return garage
+
+
+@pytest.fixture(scope="session")
 def six_digests(tmp_path_factory):
     """By epoch, of an uninterrupted run of six epochs."""
     folder = tmp_path_factory.mktemp("six_epochs")

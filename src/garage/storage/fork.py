@@ -94,7 +94,7 @@ def fork(  # noqa: PLR0913 - what is forked, how, and through what
             disk.write_whole(
                 directory.manifest_path(manifest.epoch), [encode_like(manifest, snapshot.manifest, original, key)]
             )
-            event = {"epoch": manifest.epoch, "parent": info.parent, "arguments": changed}
+            event = {"epoch": manifest.epoch, "parent": info.parent, "reseeded": seed != was.seed, "arguments": changed}
             directory.add_event("fork", event, disk, sync=True)
             directory.write_info(info, disk)
     except FileNotFoundError as error:

@@ -108,8 +108,11 @@ class Opening:
         rows = b"" if beginning is None else rows_up_to(RunDirectory(beginning.path), beginning.manifest.log)
         log = self._begun_log(rows) if newest is None else self._log_up_to(newest, problems)
         found = Found(log, kept, newest, problems=problems)
-        if beginning is not None and takes_over:
-            self._take_over(beginning, found)
+        if beginning is not None:
+            if takes_over:
+                self._take_over(beginning, found)
+            reseeded = bool(beginning.changes)
+            self._events.add("fork", epoch=beginning.manifest.epoch, parent=self._info.parent, reseeded=reseeded)
         self._remove_left_overs(found)
         return found
 
@@ -202,7 +205,6 @@ class Opening:
         data, path = signing.encode(manifest, self._key), self._directory.manifest_path(manifest.epoch)
         self._disk.write_whole(path, [data])
         found.newest = found.manifests[manifest.epoch] = manifests.decode(data, str(path))
-        self._events.add("fork", epoch=manifest.epoch, parent=self._info.parent)
 
     def _remove_left_overs(self, found: Found) -> None:
         """Unfinished files, and packs that no manifest names, of a writer that died; the lock is ours, so nobody's."""

@@ -125,6 +125,17 @@ class SnapshotStore:
         episodes = _decoded(ChunkReader(self.directory, manifest.chunks), leaves)[EPISODES]
         return episodes if isinstance(episodes, dict) else None
 
+    def value(self, manifest: Manifest, path: str) -> state_trees.Leaf:
+        """One leaf or tracked group of a snapshot that has it.
+
+        Raises:
+            DamagedError: it is missing or is not what was written.
+        """
+        leaves = [leaf for leaf in manifest.leaves if leaf.path == path]
+        groups = [group for group in manifest.groups if group.path == path]
+        decoded = _decoded(ChunkReader(self.directory, manifest.chunks), leaves, groups)
+        return state_trees.flatten(decoded)[path]
+
     def code(self, manifest: Manifest) -> tuple[bytes | None, dict[str, bytes]]:
         """What restoring without objects of one's own would unpickle: the recipe, and the opaque parts by path.
 
