@@ -23,6 +23,8 @@ _COMMANDS = {
     "ls": "List the runs below a directory.",
     "show": "Show who a run is and what a snapshot of it holds.",
     "verify": "Read everything of a run and name what is damaged.",
+    "diff": "Compare two runs: arguments, versions, code, metrics, state.",
+    "tree": "Draw which runs went on from which.",
     "trust": "Let the code of somebody else's run be run as your own.",
     "fork": "Make a run that begins with a snapshot of another one.",
     "prune": "Forget snapshots of a run, and give their room back.",
