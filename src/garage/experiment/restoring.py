@@ -51,7 +51,7 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
         need_trust(snapshot, path, key)
     args, seconds = recorded(manifest.train_args, manifest.stats, f"Epoch {manifest.epoch} of {path}")
     set_up = progress.run if progress.is_set_up else None
-    run = _rebuilt(snapshot, progress.surroundings) if set_up is None else set_up
+    run = rebuilt(snapshot, progress.surroundings) if set_up is None else set_up
     progress.run, progress.is_whole = run, False  # until all of it is loaded
     with loading(f"epoch {manifest.epoch} of {path}"):
         load_state(run, snapshot, rebuilt=not progress.is_set_up)
@@ -98,7 +98,16 @@ def _with_seed(run: Run, origin: Origin) -> Origin:
     return replace(origin, reseeded=chosen != origin.seed)
 
 
-def _rebuilt(snapshot: StoredSnapshot, surroundings: Surroundings) -> Run:
+def rebuilt(snapshot: StoredSnapshot, surroundings: Surroundings) -> Run:
+    """The objects that a snapshot's recipe describes, with nothing loaded into them. This runs code that it names.
+
+    Args:
+        snapshot: of a run that has a recipe.
+        surroundings: what they are to live in.
+
+    Raises:
+        RecipeError: there is no recipe, or it cannot be rebuilt here.
+    """
     if snapshot.recipe is None:
         msg = (
             f"This run has no recipe ({snapshot.manifest.recipe_problem}), so its objects cannot be rebuilt. "

@@ -10,6 +10,7 @@ import numpy as np
 from garage import process
 from garage.core.ports import Algorithm, Env, Stateful, Surroundings
 from garage.core.state import copied, differences, take
+from garage.core.streams import Streams
 from garage.core.tracked import Keeps, keeps_none
 from garage.core.types import EpisodeBatch, State
 from garage.errors import ArgumentError, MismatchError, RecipeError
@@ -43,6 +44,21 @@ class Run:
     recipe: bytes | None
     recipe_problem: str | None
     seed_is_drawn: bool = False
+
+
+def compute_epoch(run: Run, epoch: int, batch_size: int) -> dict[str, int | float]:
+    """Compute one epoch, and return its metrics.
+
+    Args:
+        run: the objects, which are brought forward.
+        epoch: the one that comes next.
+        batch_size: steps of a collect that names no size.
+    """
+    streams = Streams(run.seed)
+    run.collector.begin_epoch(epoch, streams, batch_size)
+    learned = run.algo.epoch(run.collector, streams.at("epoch", epoch))
+    run.collector.end_epoch()
+    return checked_metrics({**learned, **run.collector.metrics()})
 
 
 def capture_state(

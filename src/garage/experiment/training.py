@@ -7,12 +7,11 @@ import time
 import traceback
 from typing import NoReturn
 
-from garage.core.streams import Streams
 from garage.errors import ArgumentError, NothingLeftError, StorageError
 from garage.experiment import watching
 from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.progress import Progress
-from garage.experiment.run_state import checked_metrics
+from garage.experiment.run_state import compute_epoch
 from garage.experiment.saving import capture, tidy, writing
 from garage.experiment.signals import Interrupts
 from garage.recording.console import epoch_prefix, show_plain, table_of
@@ -96,13 +95,9 @@ class _Loop:
     def _epoch(self, epoch: int, saver: BackgroundWriter) -> None:
         begun = time.perf_counter()
         run, args, progress = self._run, self._args, self._progress
-        streams = Streams(run.seed)
         with epoch_prefix(epoch):
             logger.info("Obtaining samples for iteration %d...", epoch)
-            run.collector.begin_epoch(epoch, streams, args.batch_size)
-            learned = run.algo.epoch(run.collector, streams.at("epoch", epoch))
-            run.collector.end_epoch()
-            metrics = progress.metrics = checked_metrics({**learned, **run.collector.metrics()})
+            metrics = progress.metrics = compute_epoch(run, epoch, args.batch_size)
             batch = run.collector.last_batch if args.store_episodes else None
             elapsed = time.perf_counter() - self._clock
             progress.stats = Stats(epoch, run.collector.total_env_steps, elapsed, lambda: batch)
