@@ -318,8 +318,8 @@ def test_fragments_go_on_from_a_state_as_if_nothing_had_been(env, cut_at, caplog
         ({"train": 3}, "`train` is a int, expected dict"),
         ({"train": {"one": {}}}, "`train/one` is no index of a group"),
         ({"train": {"0": {}}}, "`lanes` is missing"),
-        ({"train": {"0": {"lanes": {"lanes": np.zeros(2)}}}}, "`rung` is missing"),
-        ({"train": {"0": {"lanes": {"lanes": np.zeros(2), "rung": "x"}, "returns": np.zeros(3)}}}, "float64[2]"),
+        ({"train": {"0": {"lanes": {"lanes": np.zeros(2)}}}}, "`world` is missing"),
+        ({"train": {"0": {"lanes": {"lanes": np.zeros(2), "world": {}}, "returns": np.zeros(3)}}}, "float64[2]"),
     ],
     ids=str,
 )

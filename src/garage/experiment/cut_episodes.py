@@ -41,7 +41,8 @@ class CutEpisodes:
     @property
     def rung(self) -> str | None:
         """How they go on in another process; None if there are none."""
-        return next((str(cut.lanes["rung"]) for cuts in self._cuts.values() for cut in cuts.values()), None)
+        worlds = (cut.lanes["world"] for cuts in self._cuts.values() for cut in cuts.values())
+        return next((rung for world in worlds if isinstance(world, dict) for rung in world), None)
 
     def go_on(self, groups: Sequence[Group], results: Sequence[GroupResult], sums: Array, discounted: Array) -> None:
         """Add to the sums of each segment what its episode had returned before, and keep those that were cut.
@@ -94,7 +95,7 @@ class CutEpisodes:
                 cut = take_as(of_purpose, index, _OWNER, dict)
                 lanes = take_as(cut, "lanes", _OWNER, dict)
                 shape = (len(take_as(lanes, "lanes", _OWNER, np.ndarray)),)
-                take(lanes, "rung", _OWNER)
+                take(lanes, "world", _OWNER)
                 cuts.setdefault(purpose, {})[int(index)] = _Cut(
                     lanes,
                     take_array(cut, "returns", _OWNER, np.float64, shape),

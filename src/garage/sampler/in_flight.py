@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from garage.core.ports import Lanes, Rung
-from garage.core.state import take, take_array, take_as
+from garage.core.state import take_array, take_as
 from garage.core.types import Array, State
 from garage.errors import MismatchError
 
@@ -26,7 +26,7 @@ class InFlight:
         episodes: ``[k]`` int64, ordinal of each among those that its group started in that call.
         observations: ``[k, ...]``, what the policy sees next.
         memory: ``[k, ...]``, what it remembers.
-        world: the state of these lanes.
+        world: the state of these lanes; in a state tree it lies in a folder that is named for the rung.
     """
 
     rung: Rung
@@ -47,11 +47,10 @@ class InFlight:
     def as_state(self) -> State:
         """As a state tree."""
         return {
-            "rung": str(self.rung),
             **{name: getattr(self, name) for name in _NUMBERS},
             "observations": self.observations,
             "memory": self.memory,
-            "world": self.world,
+            "world": {str(self.rung): self.world},
         }
 
     @classmethod
@@ -65,15 +64,17 @@ class InFlight:
         k = len(take_as(state, "lanes", owner, np.ndarray))
         numbers = {name: take_array(state, name, owner, np.int64, (k,)) for name in _NUMBERS}
         rows = {name: take_as(state, name, owner, np.ndarray) for name in ("observations", "memory")}
-        rung = take_as(state, "rung", owner, str)
-        if rung not in list(Rung) or any(len(row) != k for row in rows.values()) or (numbers["steps"] < 1).any():
+        world = take_as(state, "world", owner, dict)
+        rung = next(iter(world), "")
+        n_rows = [len(row) for row in rows.values()]
+        if len(world) != 1 or rung not in list(Rung) or n_rows != [k, k] or (numbers["steps"] < 1).any():
             msg = (
-                f"Cannot load the state of {owner}: expected a rung of {[str(known) for known in Rung]}, {k} rows of "
-                f"observations and memory, and steps of at least 1; got {rung!r}, "
-                f"{[len(row) for row in rows.values()]} and {numbers['steps'].tolist()}."
+                f"Cannot load the state of {owner}: expected a world by one rung of {[str(known) for known in Rung]}, "
+                f"{k} rows of observations and memory, and steps of at least 1; got {sorted(world)}, {n_rows} and "
+                f"{numbers['steps'].tolist()}."
             )
             raise MismatchError(msg)
-        return cls(Rung(rung), **numbers, **rows, world=take(state, "world", owner))
+        return cls(Rung(rung), **numbers, **rows, world=take_as(world, rung, owner, dict))
 
     def put_into(self, lanes: Lanes, world: str) -> None:
         """Bring fresh lanes to where these were.
