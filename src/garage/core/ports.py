@@ -194,8 +194,12 @@ class Objective(Protocol[V]):
         """Parameters as a policy takes them, ``[P]`` in NumPy."""
         ...
 
-    def evaluate(self, theta: V) -> Evaluation:
-        """Log-likelihoods, KL and entropy of the batch."""
+    def evaluate(self, theta: V | Array) -> Evaluation:
+        """Log-likelihoods, KL and entropy of the batch.
+
+        Args:
+            theta: ``[P]``, of the framework's own kind or NumPy's.
+        """
         ...
 
     def score(self, theta: V, weights: Array, entropy_weight: float = 0.0) -> V:
