@@ -9,6 +9,7 @@ import click
 
 from garage.cli import experiment_files, parameters
 from garage.errors import GarageError, NothingLeftError
+from garage.experiment import portable
 from garage.experiment.context import RESUME_CHOICES, Experiment, launch
 
 _FAILED = 1
@@ -27,9 +28,12 @@ _FAILED = 1
     show_default=True,
     help="auto: go on with the run of these arguments if there is one; must: there has to be one; never: a new run.",
 )
+@click.option("--portable", "is_portable", is_flag=True, help="The same last bits on any x86-64-v3 machine; slower.")
 @click.option("--help", "-h", "wants_help", is_flag=True, help="Show this and, after FILE, the file's experiments.")
 @click.pass_context
-def run(ctx: click.Context, target: str | None, words: tuple[str, ...], *, resume: str, wants_help: bool) -> None:
+def run(  # noqa: PLR0913 - one parameter an option
+    ctx: click.Context, target: str | None, words: tuple[str, ...], *, resume: str, is_portable: bool, wants_help: bool
+) -> None:
     """Run the experiment that FILE defines with @wrap_experiment; FUNCTION says which, where it defines several.
 
     The other options are the experiment's own parameters, such as --n-epochs 20 or --n_epochs=20. A parameter that
@@ -43,6 +47,8 @@ def run(ctx: click.Context, target: str | None, words: tuple[str, ...], *, resum
     if target is None:
         msg = "Missing argument 'FILE[:FUNCTION]'."
         raise click.UsageError(msg)
+    if is_portable:
+        portable.enter()
     path, function = experiment_files.split_target(target)
     try:
         experiments = experiment_files.experiments_of(experiment_files.load(path), function)

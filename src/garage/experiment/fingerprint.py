@@ -13,14 +13,17 @@ import numpy as np
 import threadpoolctl
 
 from garage import process
+from garage.experiment import portable
 
 _PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
 
 _MOST_THREADS = 4096
 
+_ON = {True: "on", False: "off"}
+
 
 def fingerprint() -> dict[str, Any]:
-    """Versions, CPU, BLAS and threads of this process."""
+    """Versions, CPU, BLAS and threads of this process; in portable mode also what is pinned."""
     blas = [
         f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
         for library in threadpoolctl.threadpool_info()
@@ -35,6 +38,7 @@ def fingerprint() -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()),
         "blas": sorted(set(blas)),
         "threads": max(threads, default=1),
+        **({"portable": True, "pinned": portable.settings()} if portable.active() else {}),
         **{framework.name: dict(framework.fingerprint()) for framework in process.frameworks()},
     }
 
@@ -56,9 +60,16 @@ def provenance() -> dict[str, Any]:
 
 
 def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """What differs, one line each. A framework that only one of them had says nothing: nothing was computed by it."""
-    lines = []
+    """What differs, one line each. A framework that only one of them had says nothing: nothing was computed by it.
+
+    In portable mode the kind of CPU is no difference.
+    """
+    was, is_portable = (side.get("portable") is True for side in (recorded, present))
+    lines = [] if was == is_portable else [f"portable mode: {_ON[was]} when saved, {_ON[is_portable]} now"]
+    passed_over = {"portable", "cpu"} if was and is_portable else {"portable"}
     for key in [*recorded, *(key for key in present if key not in recorded)]:
+        if key in passed_over:
+            continue
         saved, now = recorded.get(key), present.get(key)
         if isinstance(saved, Mapping) and isinstance(now, Mapping):
             lines += [f"{key}.{line}" for line in differences(saved, now)]
