@@ -25,6 +25,7 @@ _COMMANDS = {
     "verify": "Read everything of a run and name what is damaged.",
     "diff": "Compare two runs: arguments, versions, code, metrics, state.",
     "tree": "Draw which runs went on from which.",
+    "chaos": "Kill and resume an experiment of yours, and see what is lost.",
     "trust": "Let the code of somebody else's run be run as your own.",
     "fork": "Make a run that begins with a snapshot of another one.",
     "prune": "Forget snapshots of a run, and give their room back.",
@@ -54,6 +55,7 @@ Exit codes:
   4    nothing left to do
   5    the run is in use by another process
   6    the run's code is not signed by your key
+  7    chaos: the run that was killed ended elsewhere
   130  interrupted by Ctrl-C
 """
 
