@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from garage.core.adam import Adam, Moments
+from garage.core.adam import Adam, Moments, shortened
 from garage.core.state import differences
 from garage.errors import ArgumentError, MismatchError
 
@@ -114,3 +114,24 @@ def test_a_bad_option_is_refused_by_name(option, values, expected):
     for value in values:
         with pytest.raises(ArgumentError, match=f"Adam's {option} must be {expected}, got {value}"):
             Adam(**({"learning_rate": 0.1} | {option: value}))
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5), st.floats(1e-3, 1e3))
+def test_a_gradient_is_shortened_and_never_turned_or_lengthened(numbers, most):
+    gradient = np.array(numbers)
+    short, norm = shortened(gradient, most)
+    assert np.isclose(norm, np.sqrt(np.sum(gradient**2)))
+    assert np.linalg.norm(short) <= most * (1 + 1e-12)
+    np.testing.assert_allclose(short * max(norm, most), gradient * most, rtol=1e-9, atol=1e-300)
+    if norm <= most:
+        assert short is gradient
+
+
+def test_without_a_bound_a_gradient_stays_as_it_is():
+    gradient = np.array([3e100, 4.0])
+    assert shortened(gradient, math.inf)[0] is gradient
+
+
+def test_the_length_says_that_a_gradient_is_not_finite():
+    for number in (math.nan, math.inf, -math.inf, 1e300):
+        assert not math.isfinite(shortened(np.array([1.0, number]), 0.5)[1])

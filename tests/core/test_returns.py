@@ -149,3 +149,26 @@ def test_explained_variance():
     assert returns.explained_variance(np.zeros(4), actual) == 0.0
     assert returns.explained_variance(-actual, actual) == -3.0
     assert np.isnan(returns.explained_variance(actual, np.ones(4)))
+
+
+@given(LENGTHS)
+def test_values_are_predicted_at_the_observations_and_after_segments_that_go_on(lengths):
+    batch = batch_of(lengths, ends=[index % 3 for index in range(len(lengths))])
+    asked = []
+
+    def predict(observed):
+        asked.append(observed)
+        return observed.observations[:, 0].astype(np.float64) + 10.0
+
+    v_t, v_last = returns.values(batch, predict)
+    assert asked[0] is batch
+    assert np.array_equal(v_t, batch.observations[:, 0].astype(np.float64) + 10.0)
+    after = batch.last_observations[:, 0].astype(np.float64) + 10.0
+    assert np.array_equal(v_last, np.where(batch.ends == End.TERMINATED, 0.0, after))
+
+
+def test_centred_has_mean_zero_and_variance_one_unless_all_are_equal():
+    centred = returns.centred(np.array([1.0, 2.0, 3.0, 6.0]))
+    assert np.isclose(centred.mean(), 0.0)
+    assert np.isclose(centred.std(), 1.0)
+    assert returns.centred(np.full(3, 7.0)).tolist() == [0.0, 0.0, 0.0]

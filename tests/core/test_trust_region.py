@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from garage.core.trust_region import Outcome, backtrack, conjugate_gradient, scaled_to_trust_region
+from garage.core.trust_region import Outcome, backtrack, conjugate_gradient, natural_step, scaled_to_trust_region
 
 
 class Plain:
@@ -204,3 +204,18 @@ def test_plain_vectors_and_arrays_get_the_same_answers(n, seed):
     plain = conjugate_gradient(product, Plain(*b.tolist()), n_iterations=3)
     for array, vector in zip(arrays, plain, strict=True):
         np.testing.assert_allclose(vector.numbers, array, rtol=1e-6, atol=1e-9)
+
+
+@given(st.integers(1, 8), st.integers(0, 99), st.floats(1e-3, 1.0), st.floats(1e-4, 0.1))
+def test_a_natural_step_is_the_damped_inverse_times_the_gradient_at_its_length(n, seed, damping, kl):
+    fisher, gradient = spd(n, seed), np.random.default_rng(seed).normal(size=n)
+    step = natural_step(lambda v: fisher @ v, gradient, damping=damping, cg_iterations=20 * n, quadratic_kl=kl)
+    damped = fisher + damping * np.eye(n)
+    direction = np.linalg.solve(damped, gradient)
+    expected = np.sqrt(2 * kl / (direction @ damped @ direction)) * direction
+    np.testing.assert_allclose(step, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("gradient", [np.zeros(3), np.full(3, math.nan)])
+def test_without_a_direction_there_is_no_natural_step(gradient):
+    assert natural_step(lambda v: v, gradient, damping=0.1, cg_iterations=5, quadratic_kl=0.01) is None

@@ -3,6 +3,7 @@
 Source: Kingma and Ba 2015, "Adam: a method for stochastic optimization", algorithm 1.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -109,9 +110,10 @@ class Adam:
 
 
 def shortened(gradient: Array, max_norm: float) -> tuple[Array, float]:
-    """A gradient ``[P]`` that is no longer than ``max_norm``, and how long it was.
+    """A gradient ``[P]`` that is no longer than ``max_norm``, and how long it was; infinite where that overflows.
 
     Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
     """
-    norm = float(np.linalg.norm(gradient))
-    return (gradient * (max_norm / norm) if norm > max_norm else gradient), norm
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = float(np.linalg.norm(gradient))
+    return (gradient * (max_norm / norm) if max_norm < norm < math.inf else gradient), norm
