@@ -5,8 +5,13 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import FrameStackObservation, RecordEpisodeStatistics, TimeLimit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from envs.sample_worlds import Dial, Unrecorded, Walk
+from envs.sample_worlds import Dial, Drifting, Unrecorded, Walk
+from garage.core.ports import Rung
+from garage.core.state import copied, flatten, rebuild
 from garage.core.types import EnvSpec, Transition
 from garage.envs import GymEnv
 from garage.errors import ArgumentError, MismatchError
@@ -21,8 +26,15 @@ WORLDS = {
     "an instance": lambda: GymEnv(gymnasium.make("MountainCar-v0", max_episode_steps=12)),
     "discrete observations": lambda: GymEnv("FrozenLake-v1"),
     "actions from 1": lambda: GymEnv(Dial, max_episode_length=15),
+    "wrappers with a state of their own": lambda: GymEnv(wrapped),
+    "made anew for each episode": lambda: GymEnv(Drifting, max_episode_length=12, fresh_episodes=True),
 }
 N = 5
+SLOW_DATA = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def wrapped():
+    return RecordEpisodeStatistics(FrameStackObservation(TimeLimit(Walk(length=40), 11), 3))
 
 
 @pytest.fixture(scope="module", params=WORLDS.values(), ids=WORLDS.keys())
@@ -179,6 +191,125 @@ def test_a_time_limit_truncates_at_its_step_and_not_before(env, lanes):
                 break
     if limit is not None and limit < 16:
         assert n_truncated > 0
+
+
+# Lanes in mid-episode
+
+
+def advanced(env, lanes, n_steps):
+    """Take lane i so many steps into the episode of seed i; returns the lanes whose episodes go on, and their steps."""
+    lanes.reset(np.arange(lanes.n), range(lanes.n))
+    running, taken = {lane for lane, n in enumerate(n_steps) if n}, [0] * lanes.n
+    plans = [actions_of(env, lane, 60) for lane in range(lanes.n)]
+    ended = set()
+    while running:
+        chosen = sorted(running)
+        transition = lanes.step(np.array(chosen), np.stack([plans[lane][taken[lane]] for lane in chosen]))
+        for row, lane in enumerate(chosen):
+            taken[lane] += 1
+            if transition.terminated[row] or transition.truncated[row]:
+                ended.add(lane)
+            if lane in ended or taken[lane] == n_steps[lane]:
+                running.remove(lane)
+    return [lane for lane in range(lanes.n) if lane not in ended], taken
+
+
+def rest(env, lanes, lane, seed, n_taken):
+    """The bits of what is left of an episode, alone."""
+    seen = []
+    for action in actions_of(env, seed, 60)[n_taken:]:
+        transition = lanes.step(np.array([lane]), action[np.newaxis])
+        seen.append(bits(transition, 0))
+        if transition.terminated[0] or transition.truncated[0]:
+            break
+    return seen
+
+
+@SLOW_DATA
+@given(data=st.data())
+def test_lanes_in_mid_episode_go_on_in_any_lanes_of_others(env, data):
+    n_steps = data.draw(st.lists(st.integers(0, 25), min_size=N, max_size=N))
+    lanes = env.make_lanes(N)
+    going, taken = advanced(env, lanes, n_steps)
+    captured = data.draw(st.lists(st.sampled_from(going), unique=True)) if going else []
+    state = rebuild(flatten(copied(lanes.state_dict(np.array(captured, np.int64)))))
+    others = env.make_lanes(N + data.draw(st.integers(-2, 2)) if len(captured) <= 3 else N)
+    others.reset(np.arange(others.n), range(50, 50 + others.n))
+    places = data.draw(st.permutations(range(others.n)))[: len(captured)]
+    observations = others.load_state_dict(np.array(places, np.int64), state)
+    assert observations.shape == (len(captured), *env.spec.observation_space.shape)
+    assert observations.dtype == env.spec.observation_space.dtype
+    for row, (lane, place) in enumerate(zip(captured, places, strict=True)):
+        at_once = env.make_lanes(1)
+        seen = episode(env, at_once, 0, lane, taken[lane])
+        last = seen[-1] if isinstance(seen[-1], bytes) else seen[-1][0]
+        assert observations[row].tobytes() == last
+        expected = rest(env, lanes, lane, lane, taken[lane])
+        assert rest(env, others, place, lane, taken[lane]) == expected
+        at_once.close()
+    lanes.close()
+    others.close()
+
+
+def test_what_was_captured_and_the_lanes_share_no_memory(env, lanes):
+    going, taken = advanced(env, lanes, [3] * N)
+    state = lanes.state_dict(np.array(going))
+    before = copied(state)
+    everyone = np.array(going)
+    lanes.step(everyone, actions_of(env, 9, len(going)))
+    lanes.reset(everyone, [77] * len(going))
+    kept = flatten(state)
+    assert all(np.array_equal(leaf, kept[path]) for path, leaf in flatten(before).items())
+    again = env.make_lanes(N)
+    again.load_state_dict(everyone, state)
+    for leaf in kept.values():
+        if isinstance(leaf, np.ndarray):
+            leaf.fill(0)
+    lanes.load_state_dict(everyone, before)
+    for lane in going:
+        assert rest(env, again, lane, lane, taken[lane]) == rest(env, lanes, lane, lane, taken[lane])
+    again.close()
+
+
+def test_a_capture_changes_nothing(env, lanes):
+    going, taken = advanced(env, lanes, [3] * N)
+    lanes.state_dict(np.array(going))
+    other = env.make_lanes(N)
+    advanced(env, other, [3] * N)
+    for lane in going:
+        assert rest(env, lanes, lane, lane, taken[lane]) == rest(env, other, lane, lane, taken[lane])
+    other.close()
+
+
+def malformed(state):
+    """The state of lanes with one thing wrong with it at a time."""
+    leaves = flatten(state)
+    for path, leaf in leaves.items():
+        others = {key: value for key, value in leaves.items() if key != path}
+        yield f"{path} left out", others
+        yield f"{path} another type", {**others, path: "nothing"}
+        if isinstance(leaf, np.ndarray):
+            yield f"{path} longer", {**others, path: np.concatenate([leaf, leaf])}
+            yield f"{path} with another axis", {**others, path: leaf[..., np.newaxis, np.newaxis]}
+            yield f"{path} as text", {**others, path: leaf.astype("U8")}
+            yield f"{path} as complex numbers", {**others, path: leaf.astype(np.complex128)}
+
+
+def test_a_state_of_other_lanes_is_refused(env, lanes):
+    going, _ = advanced(env, lanes, [3] * N)
+    state = lanes.state_dict(np.array(going))
+    for what, leaves in malformed(state):
+        with pytest.raises(MismatchError, match="Cannot load the state of"):
+            pytest.fail(f"taken: {what}: {lanes.load_state_dict(np.array(going), rebuild(leaves))}")
+    with pytest.raises(MismatchError, match="Cannot load the state of"):
+        lanes.load_state_dict(np.array(going[:-1]), state)
+
+
+def test_the_rung_is_said(env, lanes):
+    native = "NumPy" in env.describe()
+    assert lanes.rung is (Rung.ARRAYS if native else Rung.REPLAY)
+    assert env.rung is lanes.rung
+    assert f"goes on by {lanes.rung}" in env.describe()
 
 
 def test_pickles_as_the_same_world(env, lanes):

@@ -100,6 +100,76 @@ class DifferentCopies(Walk):
         return observation + self.offset, info
 
 
+class Drifting(Walk):
+    """Keeps something from one episode to the next; freshly made it repeats."""
+
+    def __init__(self):
+        super().__init__(length=50)
+        self.n_resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.n_resets += 1
+        observation, info = super().reset(seed=seed, options=options)
+        return observation + np.float32(self.n_resets), info
+
+
+class RunningMean(gymnasium.ObservationWrapper, RecordConstructorArgs):
+    """A user's own running statistics, that no list knows of."""
+
+    def __init__(self, env):
+        RecordConstructorArgs.__init__(self)
+        gymnasium.ObservationWrapper.__init__(self, env)
+        self.total, self.n = np.zeros(2), 0
+
+    def observation(self, observation):
+        self.total, self.n = self.total + observation, self.n + 1
+        return (observation - self.total / self.n).astype(np.float32)
+
+
+class EpisodeMean(RunningMean):
+    """Learns its statistics only when an episode ends, so that a short rehearsal does not meet them."""
+
+    def observation(self, observation):
+        return (observation - np.float32(self.total[0])).astype(np.float32)
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.total = self.total + float(terminated)
+        return observation, reward, terminated, truncated, info
+
+
+class NoEarlyReset(gymnasium.Wrapper, RecordConstructorArgs):
+    """Insists that episodes are finished, as some monitors do."""
+
+    def __init__(self, env):
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+        self.ended = True
+
+    def reset(self, **kwargs):
+        if not self.ended:
+            msg = "reset before the episode was done"
+            raise RuntimeError(msg)
+        self.ended = False
+        return super().reset(**kwargs)
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.ended = terminated or truncated
+        return observation, reward, terminated, truncated, info
+
+
+class Stopwatch(Walk):
+    """Says in its info how many environments of its kind there were: not what the seed says."""
+
+    n_steps = 0
+
+    def step(self, action):
+        Stopwatch.n_steps += 1
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, {"age": info["age"], "clock": Stopwatch.n_steps}
+
+
 class WrongShape(Walk):
     def step(self, action):
         observation, reward, terminated, truncated, info = super().step(action)

@@ -9,32 +9,44 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
-from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward, TimeLimit
 
 from envs.sample_worlds import (
     Dial,
     DictActions,
     DifferentCopies,
     Doubled,
+    Drifting,
     GlobalNumpy,
     GlobalRandom,
     IgnoresSeed,
+    NoEarlyReset,
     OwnGenerator,
+    RunningMean,
+    Stopwatch,
     TupleObservations,
     Unrecorded,
     Walk,
 )
+from garage.core.ports import Rung
 from garage.core.recipe import Component
 from garage.envs import GymEnv
-from garage.errors import ArgumentError, MismatchError, UnknownWorldError, UnseededWorldError, WorldError
+from garage.errors import (
+    ArgumentError,
+    MismatchError,
+    OrderError,
+    UnknownWorldError,
+    UnseededWorldError,
+    WorldError,
+)
 
 
 def test_it_is_a_component_that_describes_itself():
     env = GymEnv("CartPole-v1")
     assert isinstance(env, Component)
-    assert repr(env) == "<GymEnv: CartPole-v1 (64 NumPy lanes, at most 500 steps an episode)>"
-    assert env.describe() == "CartPole-v1 (64 NumPy lanes, at most 500 steps an episode)"
-    assert GymEnv(Walk).describe() == "Walk (8 gymnasium environments, no time limit)"
+    assert repr(env) == "<GymEnv: CartPole-v1 (64 NumPy lanes, at most 500 steps an episode, goes on by arrays)>"
+    assert env.describe() == "CartPole-v1 (64 NumPy lanes, at most 500 steps an episode, goes on by arrays)"
+    assert GymEnv(Walk).describe() == "Walk (8 gymnasium environments, no time limit, goes on by replay)"
 
 
 def test_settings_cannot_be_assigned():
@@ -309,6 +321,113 @@ def test_a_lone_instance_that_ignores_its_seed_is_refused(caplog):
     assert "only one lane" in caplog.text
     with pytest.raises(UnseededWorldError, match="in the same environment"):
         env.make_lanes(1)
+
+
+def running_mean():
+    return RunningMean(Walk())
+
+
+@pytest.mark.parametrize("world", [Drifting, running_mean])
+def test_what_passes_from_one_episode_to_the_next_is_found(world):
+    env = GymEnv(world)
+    words = "after other episodes in the same environment, gave another observation.*A freshly made environment does"
+    with pytest.raises(UnseededWorldError, match=words):
+        env.make_lanes(1)
+    lanes = GymEnv(world, fresh_episodes=True).make_lanes(2)
+    first = lanes.reset(np.array([1]), [3])
+    lanes.reset(np.array([1]), [4])
+    assert lanes.reset(np.array([1]), [3]).tobytes() == first.tobytes()
+
+
+def test_fresh_episodes_do_not_mend_a_world_that_ignores_its_seed():
+    with pytest.raises(
+        UnseededWorldError, match="freshly made environment, gave another observation at step 0"
+    ) as caught:
+        GymEnv(IgnoresSeed, fresh_episodes=True).make_lanes(1)
+    assert "fresh_episodes" not in str(caught.value)
+
+
+def test_environments_of_fresh_episodes_are_closed():
+    made = []
+
+    def make():
+        made.append(Drifting())
+        return made[-1]
+
+    env = GymEnv(make, fresh_episodes=True)
+    assert "8 gymnasium environments, each made anew for an episode" in env.describe()
+    lanes = env.make_lanes(2)
+    for seed in range(3):
+        lanes.reset(np.arange(2), [seed, seed])
+    assert [walk.closed for walk in made[-2:]] == [False, False]
+    assert all(walk.closed for walk in made[:-2])
+    lanes.close()
+    assert all(walk.closed for walk in made)
+
+
+def test_an_instance_that_cannot_be_made_again_has_no_fresh_episodes():
+    with pytest.raises(ArgumentError, match="needs to be made for each episode. Pass GymEnv an id, or a callable"):
+        GymEnv(Unrecorded(Drifting()), fresh_episodes=True)
+
+
+def test_an_instance_with_fresh_episodes_pickles_as_such():
+    instance = gymnasium.make("CartPole-v1")
+    again = pickle.loads(pickle.dumps(GymEnv(instance, fresh_episodes=True)))
+    assert "made anew" in again.describe()
+
+
+# Wrappers that keep statistics, and worlds that cannot be left
+
+
+@pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward])
+@pytest.mark.parametrize("wrap", [lambda env: env, lambda env: TimeLimit(env, 9), Unrecorded])
+@pytest.mark.parametrize("as_instance", [True, False])
+def test_running_statistics_are_refused_with_the_component_to_use(wrapper, wrap, as_instance, caplog):
+    def make():
+        return wrap(wrapper(gymnasium.make("Pendulum-v1")))
+
+    with pytest.raises(ArgumentError, match=f"wrapper {wrapper.__name__}, .*garage.algos.Normalised"):
+        GymEnv(make() if as_instance else make)
+    assert not caplog.records
+
+
+def no_early_reset():
+    return NoEarlyReset(Walk(length=6))
+
+
+def test_a_world_that_cannot_be_left_in_mid_episode_says_so(caplog):
+    env = GymEnv(no_early_reset)
+    assert env.rung is Rung.REPLAY
+    lanes = env.make_lanes(2)
+    assert lanes.rung is env.rung is Rung.CUT
+    assert "cannot be left in mid-episode" in env.describe()
+    assert caplog.messages == [
+        "no_early_reset cannot be left in mid-episode: reset raised RuntimeError: reset before the episode was done. A "
+        "collect of fragments finishes its episodes instead"
+    ]
+    lanes.reset(np.arange(2), [1, 2])
+    ends = [lanes.step(np.arange(2), np.zeros((2, 2))).terminated.tolist() for _ in range(6)]
+    assert ends[-1] == [True, True]
+    lanes.reset(np.arange(2), [3, 4])
+    with pytest.raises(OrderError, match="no_early_reset cannot be left in mid-episode. Finish its episodes"):
+        lanes.state_dict(np.arange(2))
+    env.make_lanes(1)
+    assert len(caplog.messages) == 1
+
+
+def test_a_lone_instance_that_cannot_be_left_is_refused():
+    env = GymEnv(Unrecorded(NoEarlyReset(Walk(length=20))))
+    with pytest.raises(WorldError, match="one instance, and cannot be reset in mid-episode: reset raised RuntimeError"):
+        env.make_lanes(1)
+
+
+def test_infos_that_are_not_repeated_are_left_out(caplog):
+    lanes = GymEnv(Stopwatch).make_lanes(1)
+    assert caplog.messages == [
+        "Stopwatch: the same seed and actions give other numbers in info: clock. They are left out"
+    ]
+    lanes.reset(np.array([0]), [0])
+    assert set(lanes.step(np.array([0]), np.zeros((1, 2))).infos) == {"age"}
 
 
 @pytest.mark.parametrize("world", [Walk, GlobalNumpy, GlobalRandom, "CartPole-v1", "FrozenLake-v1"])

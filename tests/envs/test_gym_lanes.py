@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from envs.sample_worlds import Dial, Raises, Walk, WrongShape
 from garage.envs import GymEnv
 from garage.envs.gym_lanes import legal_actions
-from garage.errors import MismatchError
+from garage.errors import MismatchError, WorldRaisedError
 
 
 def lone_lane(world, **kwargs):
@@ -99,3 +99,56 @@ def test_counted_limits_are_those_of_gymnasiums_time_limit(limit):
     assert truncated
     lanes.reset(np.array([0]), [1])
     assert lanes.step(np.array([0]), np.zeros((1, 2))).truncated[0] == (limit == 1)
+
+
+# Going on by replay
+
+
+def left_at(lanes, seeds, n_steps, n_dimensions=2):
+    everyone = np.arange(len(seeds))
+    lanes.reset(everyone, seeds)
+    for step in range(n_steps):
+        actions = np.random.default_rng(step).normal(size=(len(seeds), n_dimensions)).astype(np.float32)
+        lanes.step(everyone, actions)
+    return lanes.state_dict(everyone)
+
+
+def test_a_world_that_raises_in_a_replay_is_named_with_lane_seed_and_step():
+    lanes = GymEnv(lambda: Walk(length=50)).make_lanes(2)
+    state = left_at(lanes, [5, 6], 14)
+    words = r"raised ZeroDivisionError: the wheel came off, when .*seed 5 was replayed in lane 1, at step 12 of 14"
+    with pytest.raises(WorldRaisedError, match=words) as caught:
+        GymEnv(Raises).make_lanes(2).load_state_dict(np.array([1, 0]), state)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_an_episode_that_ends_in_a_replay_is_named_with_lane_seed_and_step():
+    lanes = GymEnv(lambda: Walk(length=50)).make_lanes(2)
+    state = left_at(lanes, [5, 6], 14)
+    shorter = GymEnv(lambda: Walk(length=9)).make_lanes(2)
+    words = r"ended the episode with the seed 5 at step 9 when it was replayed in lane 0; it had gone on after step 14"
+    with pytest.raises(MismatchError, match=words):
+        shorter.load_state_dict(np.arange(2), state)
+
+
+def test_the_state_is_seeds_and_actions():
+    lanes = GymEnv(lambda: Walk(length=50)).make_lanes(3)
+    state = left_at(lanes, [5, 6, 7], 4)
+    assert state["seeds"].tolist() == [5, 6, 7]
+    assert state["lengths"].tolist() == [4, 4, 4]
+    assert state["actions"].dtype == np.float32
+    assert state["actions"].shape == (12, 2)
+
+
+def test_no_lanes_are_left_and_brought_back():
+    lanes = GymEnv(Walk).make_lanes(2)
+    nobody = np.arange(0)
+    assert lanes.load_state_dict(nobody, lanes.state_dict(nobody)).shape == (0, 2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seeds", [-1, 6]), ("lengths", [9, -1]), ("lengths", [4, 5])])
+def test_numbers_that_cannot_be_are_refused(name, value):
+    lanes = GymEnv(lambda: Walk(length=50)).make_lanes(2)
+    state = {**left_at(lanes, [5, 6], 4), name: np.array(value)}
+    with pytest.raises(MismatchError, match=r"expected as many actions as `lengths` in all, and both at least 0"):
+        lanes.load_state_dict(np.arange(2), state)

@@ -8,19 +8,21 @@ import gymnasium
 import numpy as np
 from gymnasium.envs import registration
 
-from garage.core.ports import Lanes
+from garage.core.ports import Lanes, Rung
 from garage.core.recipe import Component
 from garage.core.types import EnvSpec
 from garage.envs.gym_lanes import GymLanes
 from garage.envs.native import native_lanes_of
-from garage.envs.rehearsal import check_repeatable, generators_untouched, numeric_info_keys
+from garage.envs.rehearsal import Rehearsed, check_repeatable, generators_untouched
 from garage.envs.worlds import (
     CallableWorld,
     RegisteredWorld,
     SingleWorld,
     Source,
     World,
+    check_no_statistics,
     check_spaces,
+    keeps_physics,
     own_step_limit,
     why_not_rebuildable,
 )
@@ -28,6 +30,13 @@ from garage.errors import ArgumentError, MismatchError, WorldError
 
 _NATIVE_WIDTH = 64
 _SEPARATE_WIDTH = 8
+
+_GOES_ON = {
+    Rung.ARRAYS: "goes on by arrays",
+    Rung.REPLAY: "goes on by replay",
+    Rung.COPY: "goes on by copies",
+    Rung.CUT: "cannot be left in mid-episode",
+}
 
 _logger = logging.getLogger("garage.envs")
 
@@ -37,7 +46,8 @@ class GymEnv(Component):
 
     CartPole-v1 and Pendulum-v1 as registered run in NumPy lanes that give the same bits as gymnasium's
     environments; the first `make_lanes` says so. All other worlds run as separate gymnasium environments, and the
-    first `make_lanes` rehearses a few steps to make sure that seeds repeat them.
+    first `make_lanes` rehearses a few steps to make sure that seeds repeat them, and to learn how an episode that was
+    left in the middle goes on in another process.
 
     An instance is made again from its ``spec``, if that gives an equal environment, and is pickled as that spec.
     Otherwise the instance itself is the only lane, and a warning says why.
@@ -47,10 +57,13 @@ class GymEnv(Component):
             each call (such as a class), or an environment.
         max_episode_length: steps after which an episode is truncated; by default what the world itself says.
         native_lanes: whether NumPy lanes may be used where there are some.
+        fresh_episodes: whether each episode gets an environment of its own, for worlds that keep something from one
+            episode to the next. BipedalWalker does, and gets them in any case.
         **kwargs: passed on to ``gymnasium.make``; for an id only.
 
     Raises:
-        ArgumentError: an argument is of the wrong kind, out of range, or would be ignored.
+        ArgumentError: an argument is of the wrong kind, out of range, or would be ignored; or a wrapper keeps running
+            statistics.
         UnknownWorldError: nothing is registered under the id.
         WorldError: the environment cannot be made.
         MismatchError: its observations or actions are not arrays.
@@ -62,21 +75,29 @@ class GymEnv(Component):
         max_episode_length: int | None = None,
         *,
         native_lanes: bool = True,
+        fresh_episodes: bool = False,
         **kwargs: Any,
     ) -> None:
         _check_arguments(world, kwargs)
+        if isinstance(world, gymnasium.Env):
+            check_no_statistics(str(world), world)
         if max_episode_length is not None:
             max_episode_length = _positive("max_episode_length", max_episode_length)
         with generators_untouched(), ExitStack() as finally_:
             self._source = _source(world, max_episode_length, kwargs)
             if isinstance(world, gymnasium.Env) and isinstance(self._source, RegisteredWorld):
                 # An instance may hold windows, sockets or megabytes; its spec makes the same world.
-                options = {"max_episode_length": max_episode_length, "native_lanes": native_lanes}
+                options = {
+                    "max_episode_length": max_episode_length,
+                    "native_lanes": native_lanes,
+                    "fresh_episodes": fresh_episodes,
+                }
                 self._constructor_call = ((self._source.world,), options)
             env = self._source.build()
             if self._source.copies:
                 finally_.callback(env.close)
             check_spaces(self._source.name, env)
+            check_no_statistics(self._source.name, env)
             own_limit = own_step_limit(env)
             if max_episode_length is not None and own_limit is not None and max_episode_length > own_limit:
                 msg = (
@@ -90,10 +111,18 @@ class GymEnv(Component):
                 max_episode_length=own_limit if max_episode_length is None else max_episode_length,
             )
             self._step_limit = None if max_episode_length == own_limit else max_episode_length
+            self._fresh_episodes = fresh_episodes or keeps_physics(env)
+            if self._fresh_episodes and not self._source.copies:
+                msg = (
+                    f"{self._source.name} is one instance that cannot be made again, and needs to be made for each "
+                    "episode. Pass GymEnv an id, or a callable that makes the environment."
+                )
+                raise ArgumentError(msg)
             registered = isinstance(self._source, RegisteredWorld)
-            self._native = native_lanes_of(env) if native_lanes and registered else None
+            native = native_lanes and registered and not fresh_episodes
+            self._native = native_lanes_of(env) if native else None
         self._native_announced = False
-        self._info_keys: tuple[str, ...] | None = None
+        self._rehearsed: Rehearsed | None = None
 
     @property
     def spec(self) -> EnvSpec:
@@ -131,17 +160,19 @@ class GymEnv(Component):
                 "GymEnv an id, or a callable that makes the environment."
             )
             raise MismatchError(msg)
-        if self._info_keys is None:
-            self._info_keys = self._rehearsed_info_keys()
+        if self._rehearsed is None:
+            self._rehearsed = self._rehearse()
         with ExitStack() as on_failure:
             envs = [self._build(on_failure) for _ in range(n)]
             on_failure.pop_all()
         return GymLanes(
             self._source.name,
             envs,
-            info_keys=self._info_keys,
+            info_keys=self._rehearsed.info_keys,
             step_limit=self._step_limit,
             owned=self._source.copies,
+            rung=self._rehearsed.rung,
+            build=self._build if self._fresh_episodes else None,
         )
 
     def with_task(self, task: object) -> Never:
@@ -157,23 +188,31 @@ class GymEnv(Component):
         raise MismatchError(msg)
 
     def describe(self) -> str:
-        """One line for people: the world, its lanes and its time limit."""
+        """One line for people: the world, its lanes, its time limit, and how it goes on in mid-episode."""
         if self._native is not None:
             lanes = f"{_NATIVE_WIDTH} NumPy lanes"
         elif self._source.copies:
-            lanes = f"{_SEPARATE_WIDTH} gymnasium environments"
+            anew = ", each made anew for an episode" if self._fresh_episodes else ""
+            lanes = f"{_SEPARATE_WIDTH} gymnasium environments{anew}"
         else:
             lanes = "1 instance"
         limit = self._spec.max_episode_length
         episodes = "no time limit" if limit is None else f"at most {limit} steps an episode"
-        return f"{self._source.name} ({lanes}, {episodes})"
+        return f"{self._source.name} ({lanes}, {episodes}, {_GOES_ON[self.rung]})"
+
+    @property
+    def rung(self) -> Rung:
+        """How the lanes go on in mid-episode; before the first `make_lanes`, what is expected."""
+        if self._native is not None:
+            return Rung.ARRAYS
+        return Rung.REPLAY if self._rehearsed is None else self._rehearsed.rung
 
     def __repr__(self) -> str:
         return f"<GymEnv: {self.describe()}>"
 
-    def _build(self, closed_by: ExitStack) -> "gymnasium.Env[Any, Any]":
+    def _build(self, closed_by: ExitStack | None = None) -> "gymnasium.Env[Any, Any]":
         env = self._source.build()
-        if self._source.copies:
+        if closed_by is not None and self._source.copies:
             closed_by.callback(env.close)
         for kind in ("observation_space", "action_space"):
             expected, got = getattr(self._spec, kind), getattr(env, kind)
@@ -185,7 +224,7 @@ class GymEnv(Component):
                 raise MismatchError(msg)
         return env
 
-    def _rehearsed_info_keys(self) -> tuple[str, ...]:
+    def _rehearse(self) -> Rehearsed:
         with generators_untouched(), ExitStack() as finally_:
             env = self._build(finally_)
             fresh = self._build(finally_) if self._source.copies else None
@@ -195,7 +234,20 @@ class GymEnv(Component):
                     "Return a new environment at each call."
                 )
                 raise WorldError(msg)
-            return numeric_info_keys(check_repeatable(self._source.name, env, fresh))
+            found = check_repeatable(self._source.name, env, fresh, fresh_episodes=self._fresh_episodes)
+        if found.rung is Rung.CUT:
+            _logger.warning(
+                "%s cannot be left in mid-episode: %s. A collect of fragments finishes its episodes instead",
+                self._source.name,
+                found.why_cut,
+            )
+        if found.other_infos:
+            _logger.warning(
+                "%s: the same seed and actions give other numbers in info: %s. They are left out",
+                self._source.name,
+                ", ".join(found.other_infos),
+            )
+        return found
 
 
 def _source(world: World, max_episode_length: int | None, kwargs: dict[str, Any]) -> Source:

@@ -1,6 +1,6 @@
 """Lanes that are separate gymnasium environments, stepped one after another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -11,7 +11,9 @@ from garage.core.ports import Rung
 from garage.core.state import take_array, take_as
 from garage.core.types import Array, State, Transition
 from garage.envs.rehearsal import numeric_scalar
-from garage.errors import MismatchError
+from garage.errors import GarageError, MismatchError, OrderError, WorldRaisedError
+
+_NEXT_STEP = "Is it the same version of the world? `garage check-env` says whether a world can be replayed."
 
 
 class GymLanes:
@@ -26,9 +28,11 @@ class GymLanes:
             an entry is missing or no number.
         step_limit: steps after which an episode is truncated here, because no environment does it; or None.
         owned: whether `close` closes the environments.
+        rung: how they go on in mid-episode.
+        build: makes an environment for each episode, in the place of the lane's; None keeps those of ``envs``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of the world
         self,
         name: str,
         envs: Sequence[gymnasium.Env[Any, Any]],
@@ -36,11 +40,16 @@ class GymLanes:
         info_keys: Sequence[str],
         step_limit: int | None,
         owned: bool,
+        rung: Rung = Rung.REPLAY,
+        build: Callable[[], gymnasium.Env[Any, Any]] | None = None,
     ) -> None:
+        self.rung = rung
         self._name = name
-        self._envs = tuple(envs)
+        self._envs = list(envs)
+        self._build = build
         self._observation_space = envs[0].observation_space
         self._action_space = envs[0].action_space
+        self._action_shape = envs[0].action_space.shape or ()
         self._info_keys = tuple(info_keys)
         self._step_limit = step_limit
         self._owned = owned
@@ -61,6 +70,9 @@ class GymLanes:
         """
         observations = self._blank(len(lanes))
         for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
+            if self._build is not None:
+                self._envs[lane].close()
+                self._envs[lane] = self._build()
             observation, _ = self._envs[lane].reset(seed=int(seed))
             self._elapsed[lane], self._seeds[lane] = 0, int(seed)
             self._taken[lane].clear()
@@ -98,40 +110,79 @@ class GymLanes:
                     infos[key][row] = info[key]
         return Transition(observations, rewards, terminated, truncated, infos)
 
-    @property
-    def rung(self) -> Rung:
-        """Seeds and actions, for nothing else of a gymnasium environment is known to be whole."""
-        return Rung.REPLAY
-
     def state_dict(self, lanes: Array) -> State:
         """See `garage.core.ports.Lanes`: seeds ``[k]``, actions since each reset one after the other, and how many."""
+        if self.rung is Rung.CUT:
+            msg = f"{self._name} cannot be left in mid-episode. Finish its episodes: collect without fragments."
+            raise OrderError(msg)
         chosen = lanes.tolist()
         taken = [self._taken[lane].rows() for lane in chosen if self._elapsed[lane]]
         return {
             "seeds": np.array([self._seeds[lane] for lane in chosen], np.int64),
             "lengths": np.array([self._elapsed[lane] for lane in chosen], np.int64),
-            "actions": np.concatenate(taken) if taken else np.empty(0),
+            "actions": np.concatenate(taken) if taken else np.empty((0, *self._action_shape)),
         }
 
     def load_state_dict(self, lanes: Array, state: State) -> Array:
-        """See `garage.core.ports.Lanes`: the episodes are taken again from their beginning."""
+        """See `garage.core.ports.Lanes`: the episodes are taken again from their beginning.
+
+        Raises:
+            MismatchError: the state is not one of such lanes; or an episode ended before it was where it was.
+            WorldRaisedError: an environment raised on the way.
+        """
+        seeds, lengths, actions = self._checked(lanes, state)
+        observations = self._blank(len(lanes))
+        ends = np.cumsum(lengths)
+        for row, (lane, seed, start, end) in enumerate(
+            zip(lanes.tolist(), seeds.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True)
+        ):
+            observations[row] = self._replayed(lane, seed, actions[start:end])
+        return observations
+
+    def _replayed(self, lane: int, seed: int, actions: Array) -> Array:
+        """Take an episode again in a lane; returns its last observation."""
+        alone, step = np.array([lane]), 0
+        try:
+            observation: Array = self.reset(alone, [seed])[0]
+            for step, action in enumerate(actions, start=1):  # noqa: B007 - the message says it
+                transition = self.step(alone, action[np.newaxis])
+                observation = transition.observations[0]
+                if transition.terminated[0] or transition.truncated[0]:
+                    break
+            else:
+                return observation
+        except GarageError:
+            raise
+        except Exception as error:
+            msg = (
+                f"{self._name} raised {type(error).__name__}: {error}, when the episode with the seed {seed} was "
+                f"replayed in lane {lane}, at step {step} of {len(actions)}. {_NEXT_STEP}"
+            )
+            raise WorldRaisedError(msg) from error
+        msg = (
+            f"{self._name} ended the episode with the seed {seed} at step {step} when it was replayed in lane {lane}; "
+            f"it had gone on after step {len(actions)}. {_NEXT_STEP}"
+        )
+        raise MismatchError(msg)
+
+    def _checked(self, lanes: Array, state: State) -> tuple[Array, Array, Array]:
         owner = f"{len(lanes)} lanes of {self._name}"
         seeds = take_array(state, "seeds", owner, np.int64, (len(lanes),))
         lengths = take_array(state, "lengths", owner, np.int64, (len(lanes),))
         actions = take_as(state, "actions", owner, np.ndarray)
-        if (lengths < 0).any() or lengths.sum() != len(actions):
+        if (seeds < 0).any() or (lengths < 0).any() or lengths.sum() != len(actions):
             msg = (
-                f"Cannot load the state of {owner}: there are {len(actions)} `actions`, expected the sum of "
-                f"`lengths`, {lengths.tolist()}, each at least 0."
+                f"Cannot load the state of {owner}: there are {len(actions)} `actions`, `seeds` {seeds.tolist()} and "
+                f"`lengths` {lengths.tolist()}; expected as many actions as `lengths` in all, and both at least 0."
             )
             raise MismatchError(msg)
-        observations = self.reset(lanes, seeds.tolist())
-        parts = np.split(actions, np.cumsum(lengths)[:-1])
-        for row, (lane, taken) in enumerate(zip(lanes, parts, strict=True)):
-            alone = np.array([lane])
-            for action in taken:
-                observations[row] = self.step(alone, action[np.newaxis]).observations[0]
-        return observations
+        if actions.shape[1:] != self._action_shape or actions.dtype.kind not in "biuf":
+            msg = (
+                f"Cannot load the state of {owner}: `actions` are {actions.dtype}{list(actions.shape)}, expected "
+                f"numbers of the shape {[len(actions), *self._action_shape]} for {self._action_space}."
+            )
+            raise MismatchError(msg)
+        return seeds, lengths, actions
 
     def close(self) -> None:
         """Close the environments that were made for these lanes."""

@@ -10,13 +10,16 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs import registration
 from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers.utils import RunningMeanStd
 
 from garage.envs.rehearsal import first_difference, rehearse
-from garage.errors import MismatchError, UnknownWorldError, WorldError
+from garage.errors import ArgumentError, MismatchError, UnknownWorldError, WorldError
 
 World: TypeAlias = "str | gymnasium.Env[Any, Any] | registration.EnvSpec | Callable[[], gymnasium.Env[Any, Any]]"
 
 _N_COMPARED_STEPS = 50
+_KEEPS_ITS_PHYSICS = ("gymnasium.envs.box2d.bipedal_walker", "BipedalWalker")
+"""Its ``reset`` empties the physics' world and does not make a new one, which warm-starts by the episode before."""
 
 
 class Source(Protocol):
@@ -164,12 +167,42 @@ def why_not_rebuildable(instance: "gymnasium.Env[Any, Any]") -> str | None:
 
 def own_step_limit(env: "gymnasium.Env[Any, Any]") -> int | None:
     """The smallest limit of the TimeLimit wrappers around an environment, in steps; None without one."""
-    limits = []
-    while isinstance(env, gymnasium.Wrapper):
-        if isinstance(env, TimeLimit):
-            limits.append(int(env.get_wrapper_attr("_max_episode_steps")))
-        env = env.env
+    limits = [
+        int(wrapper.get_wrapper_attr("_max_episode_steps"))
+        for wrapper in wrappers_of(env)
+        if isinstance(wrapper, TimeLimit)
+    ]
     return min(limits, default=None)
+
+
+def wrappers_of(env: "gymnasium.Env[Any, Any]") -> list["gymnasium.Wrapper[Any, Any, Any, Any]"]:
+    """The wrappers around an environment, outermost first."""
+    wrappers = []
+    while isinstance(env, gymnasium.Wrapper):
+        wrappers.append(env)
+        env = env.env
+    return wrappers
+
+
+def keeps_physics(env: "gymnasium.Env[Any, Any]") -> bool:
+    """Whether an environment is known to repeat an episode only when it is freshly made."""
+    return any((kind.__module__, kind.__qualname__) == _KEEPS_ITS_PHYSICS for kind in type(env.unwrapped).__mro__)
+
+
+def check_no_statistics(name: str, env: "gymnasium.Env[Any, Any]") -> None:
+    """Check that no wrapper keeps running statistics, as gymnasium's NormalizeObservation and NormalizeReward do.
+
+    Raises:
+        ArgumentError: one does.
+    """
+    for wrapper in wrappers_of(env):
+        if any(isinstance(value, RunningMeanStd) for value in vars(wrapper).values()):
+            msg = (
+                f"{name} has the wrapper {type(wrapper).__name__}, which keeps running statistics: they would differ "
+                "from lane to lane, and be in no snapshot. Leave the wrapper out and normalise by garage's component, "
+                "garage.algos.Normalised(algo, observations=..., rewards=...), whose statistics are part of the run."
+            )
+            raise ArgumentError(msg)
 
 
 def check_spaces(name: str, env: "gymnasium.Env[Any, Any]") -> None:
