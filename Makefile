@@ -13,7 +13,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . --group dev --group frameworks --group notebooks --group peers
+	$(BIN)/python -m pip install --quiet --editable . --group dev --group frameworks --group notebooks --group peers --group worlds
 	touch $@
 
 $(DEMO_VENV)/.ready: pyproject.toml

@@ -108,7 +108,8 @@ def goes_on(env, n_steps):
 
 
 @pytest.fixture(autouse=True)
-def without_a_screen(monkeypatch):
+def without_a_screen(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs where it is
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
 
 
