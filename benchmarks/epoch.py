@@ -3,10 +3,11 @@
 10,000 steps of CartPole-v1, a 4-32-32-2 tanh policy, one TRPO update, the baseline's fit and a snapshot: split
 into sampling, update and save, with policies whose episodes are about 20, 200 and 500 steps long. All sides
 act with the same weights at the start of every epoch and use their own defaults otherwise; sb3-contrib runs at
-its best number of environments. One thread each. Each of ours is one training, whose epochs wait for their turn;
-an epoch is timed from its turn to the next epoch's beginning. sb3-contrib is timed by the calls that its ``learn``
-makes, without its logger. Prints medians with the range, and the ratios of the medians; writes the same as JSON to
-``--out``.
+its best number of environments. Ours collect whole episodes; those that are called "cut" collect fragments, so many
+steps whatever is in the middle of an episode, as sb3-contrib always does. One thread each. Each of ours is one
+training, whose epochs wait for their turn; an epoch is timed from its turn to the next epoch's beginning. sb3-contrib
+is timed by the calls that its ``learn`` makes, without its logger. Prints medians with the range, and the ratios of
+the medians; writes the same as JSON to ``--out``.
 """
 
 import argparse
@@ -80,9 +81,9 @@ class Ours(threading.Thread):
 
     watch = Stopwatch()
 
-    def __init__(self, port: str, folder: str) -> None:
+    def __init__(self, port: str, folder: str, *, fragments: bool = False) -> None:
         super().__init__(daemon=True)
-        self.port, self.folder = port, folder
+        self.port, self.folder, self.fragments = port, folder, fragments
         self.theta: np.ndarray | None = None
         self.mean_length = 0.0
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
@@ -97,7 +98,8 @@ class Ours(threading.Thread):
         with TFTrainer(context) if self.port == "tf" else contextlib.nullcontext(Trainer(context)) as trainer:
             env = GymEnv("CartPole-v1")
             policy = policies.CategoricalMLPPolicy(env.spec)
-            trainer.setup(Paced(env=env, policy=policy, baseline=LinearFeatureBaseline(env.spec)), env)
+            baseline = LinearFeatureBaseline(env.spec)
+            trainer.setup(Paced(env=env, policy=policy, baseline=baseline, fragments=self.fragments), env)
             self.trainer = trainer
             trainer.train(n_epochs=1_000_000, batch_size=BATCH)
 
@@ -207,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--ports", nargs="+", default=["np", "torch", "tf"])
+    parser.add_argument("--cut", nargs="*", default=["np"], help="ports that collect fragments too")
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -217,6 +220,7 @@ def main() -> None:
         set_seed(1)
         starts = thetas(scratch)
         sides = {port: Ours(port, f"{scratch}/{port}") for port in arguments.ports}
+        sides |= {f"{port}, cut": Ours(port, f"{scratch}/{port}-cut", fragments=True) for port in arguments.cut}
         peers = {n: Theirs(n) for n in arguments.widths}
         best = min(peers, key=lambda n: min(peers[n].epoch(starts[200])["total"] for _ in range(2)))
         print(f"sb3-contrib is fastest with {best} of {arguments.widths} environments", file=printed)
