@@ -100,6 +100,51 @@ def a_leaf_of_a_gigabyte_as_a_writer_writes_it(run):
     forge(run, change)
 
 
+def a_byte_of_two_chunks_in_turn(run):
+    """A hundred billion bytes to read, of two chunks of a megabyte, for a leaf of a hundred thousand bytes."""
+
+    def change(document):
+        pair = [add_chunk(run, document, bytes([n]) * MIB) for n in range(2)]
+        pieces = [[pair[n % 2], 0, 1] for n in range(100_000)]
+        leaf_of(document).update(dtype="|u1", shape=[100_000], pieces=pieces, hash=blake3(b"\0\1" * 50_000).hexdigest())
+
+    forge(run, change)
+
+
+def eighty_gigabytes_in_many_leaves(run):
+    """None of which is too large for itself."""
+
+    def change(document):
+        index = add_chunk(run, document, bytes(MIB))
+        pieces, name = [[index, 0, MIB]] * 64, blake3(bytes(64 * MIB)).hexdigest()
+        document["leaves"] += [
+            {"path": f"episodes/{n:04}", "dtype": "<f8", "shape": [1 << 23], "hash": name, "pieces": pieces}
+            for n in range(1280)
+        ]
+
+    forge(run, change)
+
+
+def paths_of_a_hundred_long_keys(run):
+    def change(document):
+        document["leaves"] += [
+            {**leaf_of(document), "path": "/".join([f"{n:04}", *["x" * 36] * 98])} for n in range(2000)
+        ]
+
+    forge(run, change)
+
+
+def thirty_thousand_leaves(run):
+    """As a user may have them."""
+
+    def change(document):
+        small = leaf_of(document, "counters/epoch")
+        document["leaves"] += [{**small, "path": f"many/{n:05}"} for n in range(30_000)]
+        document["leaves"].sort(key=lambda leaf: leaf["path"])
+
+    forge(run, change)
+
+
 def a_scalar(text):
     def make(run):
         def change(document):
@@ -133,6 +178,11 @@ REFUSED = {
         f"dtype {n}": says(dtype=dtype)
         for n, dtype in enumerate(["<U999999999", "<f8" + "," * 100_000, "<" * 100_000, "(" * 1000, ">f8", "O"])
     },
+    "a byte of two chunks in turn": a_byte_of_two_chunks_in_turn,
+    "eighty gigabytes in many leaves": eighty_gigabytes_in_many_leaves,
+    "paths of a hundred long keys": paths_of_a_hundred_long_keys,
+    "a million axes": says(shape=[1] * 1_000_000),
+    "axes of thousands of digits": says(shape=[int("9" * 4000)] * 1000),
     "ten thousand keys": says(path="/".join(["a"] * 10_000)),
     "a path twice": says(path="algo/steady"),
     "a leaf that is a folder": says(path="algo"),
@@ -148,6 +198,7 @@ REFUSED = {
     "long events": a_long("events.jsonl"),
 }
 READ = {
+    "thirty thousand leaves": thirty_thousand_leaves,
     "long metrics": a_long("metrics.jsonl"),
     "a long run.json": a_long("run.json"),
     "a long pack": a_long("packs/*/*"),
@@ -187,4 +238,7 @@ def test_what_cannot_be_is_refused(outcomes, name):
 def test_what_the_state_does_not_need_does_not_keep_it_from_being_read(outcomes, name):
     outcome, n_problems = outcomes[name]
     assert outcome == "read"
-    assert n_problems > 0 or name == "a long pack"  # what no manifest names is of no concern
+    assert n_problems > 0 or name in {
+        "a long pack",
+        "thirty thousand leaves",
+    }  # what no manifest names is of no concern

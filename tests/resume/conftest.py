@@ -1,10 +1,8 @@
 """A worker process for each test process, and the comparison that every kill test ends with."""
 
 import csv
+import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,31 +10,11 @@ import pytest
 from garage.storage.packs import pack_names
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
+from storage.children import KILLED, Parent
 
-KILLED = -9
+__all__ = ["KILLED", "Worker", "assert_clean", "outcome"]
 
-
-class Worker:
-    def __init__(self, port):
-        script = Path(__file__).with_name("worker.py")
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), port],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(script.parents[1])},
-        )
-
-    def run(self, job):
-        """The exit status of a child that does the job; -9 if it was killed."""
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-        self.process.stdout.close()
+Worker = functools.partial(Parent, Path(__file__).with_name("worker.py"))
 
 
 def worker_of(port):

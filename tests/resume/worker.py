@@ -1,6 +1,5 @@
-"""Trains, is killed, and goes on: a process of its own that forks one child a job, so that starting one is cheap.
+"""Trains, is killed, and goes on; see storage/children.py.
 
-Jobs come as JSON lines on standard input; the answer to each is the child's exit status on standard output.
 A child that is told to kills itself by SIGKILL: at its n-th operation on the disk (before it, or in the middle
 of a write), at its n-th line of the log, or after some seconds. Its argument names the port to learn in, which is
 imported before it forks; a session of TensorFlow is made in the child.
@@ -8,13 +7,11 @@ imported before it forks; a session of TensorFlow is made in the child.
 
 import contextlib
 import importlib
-import json
 import logging
 import os
 import random
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -22,44 +19,11 @@ import numpy as np
 from garage.errors import NothingLeftError
 from garage.experiment import ExperimentContext, TFTrainer, Trainer
 from garage.experiment.deterministic import set_seed
-from garage.storage.disk import Disk
 from resume.experiments import experiment
+from storage.children import Countdown, kill_at_operation, kill_self, serve
 
 PORT = sys.argv[1]
 importlib.import_module(f"garage.{PORT}.policies")
-OPERATIONS = ("write", "sync", "sync_folder", "rename", "cut", "unlink", "make_folder")
-
-
-def kill_self():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Countdown:
-    """Kills this process at the n-th call."""
-
-    def __init__(self, n):
-        self.left = n
-
-    def reached(self):
-        self.left -= 1
-        return self.left == 0
-
-
-def kill_at_operation(n, torn):
-    countdown = Countdown(n)
-    for name in OPERATIONS:
-        original = getattr(Disk, name)
-
-        def counted(self, *args, original=original, name=name):
-            if countdown.reached():
-                if torn and name == "write":
-                    file, data = args
-                    original(self, file, memoryview(data)[: len(memoryview(data)) // 2])
-                    file.flush()
-                kill_self()
-            return original(self, *args)
-
-        setattr(Disk, name, counted)
 
 
 def kill_at_line(n):
@@ -120,21 +84,5 @@ def run(job):
         train(job)
 
 
-def main():
-    for line in sys.stdin:
-        job = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            try:
-                run(job)
-            except BaseException:  # noqa: BLE001 - whatever it was, the child must not go on as its parent
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(run)

@@ -1,10 +1,7 @@
-"""A pruning or a fork that is killed at any operation on the disk costs no snapshot, and leaves nothing for long."""
+"""A command that is killed at any operation on the disk costs no snapshot, and leaves nothing for long."""
 
 import contextlib
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -12,31 +9,23 @@ import pytest
 
 from garage.storage.fork import fork
 from garage.storage.packs import pack_names
+from garage.storage.pins import pin, read_pins
 from garage.storage.prune import Keep, prune
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
-from storage.sample_runs import INFO, assert_holds, capture_of, opened, unfinished
+from storage.children import KILLED, Parent
+from storage.sample_runs import INFO, assert_holds, capture_of, opened, unfinished, written
 from storage.test_fork import forks_left
 from storage.test_prune import assert_sparse_holds, digests, sparse_run
 
-KILLED = -9
 MOST_OPERATIONS = 200
 
 
 @pytest.fixture(scope="module")
 def worker():
-    script = Path(__file__).with_name("command_worker.py")
-    process = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(**job):
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    yield run
-    process.stdin.close()
-    process.wait(timeout=60)
-    process.stdout.close()
+    parent = Parent(Path(__file__).with_name("command_worker.py"))
+    yield lambda **job: parent.run(job)
+    parent.close()
 
 
 def kills(*, torn):
@@ -114,3 +103,26 @@ def test_fork_is_killed(tmp_path, worker, no_links, torn):
         if status == 0:
             assert n > 20
             return
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+@pytest.mark.parametrize("command", ["pin", "unpin"])
+def test_pinning_is_killed(tmp_path, worker, command, torn):
+    """The pins are those before or those after it, and the next writer removes what is left over."""
+    template = written(tmp_path / "template", range(4))
+    pin(RunDirectory(template), 0)
+    for n in range(1, MOST_OPERATIONS):
+        path = shutil.copytree(template, tmp_path / str(n))
+        directory = RunDirectory(path)
+        status = worker(command=command, run=str(path), epoch=0 if command == "unpin" else 1, n=n, torn=torn)
+        assert status in {0, KILLED}
+        after = {"pin": {0, 1}, "unpin": set()}[command]
+        assert read_pins(directory).keys() in ({0}, after)
+        assert status == KILLED or read_pins(directory).keys() == after
+        assert SnapshotStore(path).verify() == []
+        opened(path, "all", last_epoch=3).close()
+        assert unfinished(path) == []
+        if status == 0:
+            assert n > 4
+            return
+    pytest.fail(f"still being killed at operation {MOST_OPERATIONS}")

@@ -1,6 +1,7 @@
 """A manifest is what was written, or an error."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 
 from garage.errors import DamagedError, FormatVersionError
 from garage.storage import manifest as manifests
+from garage.storage import run_directory
 from garage.storage.manifest import Chunk, Leaf, Log, Manifest, Parent, Piece
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
-from storage.sample_runs import capture_of, checksummed, newest, opened, rewritten, written
+from storage.sample_runs import capture_of, checksummed, files_of, newest, opened, rewritten, written
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -144,6 +146,27 @@ def test_another_format_version_is_said_with_both_versions_and_the_next_step(tmp
     path.write_bytes(path.read_bytes().replace(b"differ", b"defier"))
     with pytest.raises(DamagedError):
         manifests.read(path)
+
+
+def test_every_version_up_to_this_one_has_its_readers_and_exhibits():
+    """Whoever makes a new version is told here what else it needs: see design note 7."""
+    versions = set(range(1, manifests.FORMAT + 1))
+    assert manifests.READERS.keys() == run_directory.READERS.keys() == versions
+    runs = Path(__file__).parents[1] / "museum" / "runs"
+    assert {json.loads(path.read_bytes())["format"] for path in runs.rglob("snapshots/*.json")} == versions
+
+
+def test_a_run_of_another_format_version(tmp_path):
+    path = written(tmp_path / "run", [0])
+    directory = RunDirectory(path)
+    directory.info_path.write_text(directory.info_path.read_text().replace('"format": 1', '"format": 2'))
+    before = files_of(path)
+    expected = r"run\.json has format version 2; this garage reads version 1\. Use the garage that wrote it"
+    with pytest.raises(FormatVersionError, match=expected):
+        directory.info()
+    with pytest.raises(FormatVersionError, match=expected):
+        opened(path, last_epoch=0)
+    assert files_of(path) == before
 
 
 @pytest.mark.parametrize(

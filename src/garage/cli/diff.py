@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from garage.cli import snapshot_name
-from garage.cli.output import plain, print_json, ranges
+from garage.cli.output import print_json, ranges
+from garage.cli.terminal import plain
 from garage.errors import DamagedError
 from garage.storage import comparison
 from garage.storage.comparison import LeafDifference, codes_of, differing

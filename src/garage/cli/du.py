@@ -7,6 +7,7 @@ import msgspec
 
 from garage.cli.output import print_json, print_table
 from garage.cli.run_summary import runs_below, say_unreadable
+from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.storage.usage import usage
 
@@ -36,4 +37,4 @@ def du(directories: tuple[Path, ...], *, as_json: bool) -> None:
         cells = [[run.path, *(f"{n:,}" for n in (run.bytes, run.snapshots, run.shared, run.own))] for run in runs]
         print_table(("RUN", "BYTES", "SNAPSHOTS", "SHARED", "OWN"), [*cells, ["total", f"{total:,}", "", "", ""]])
     else:
-        click.echo(f"There are no runs below {', '.join(map(str, roots))}. `garage run FILE` makes one.", err=True)
+        echo(f"There are no runs below {', '.join(map(str, roots))}. `garage run FILE` makes one.", err=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from garage.cli import snapshot_name
+from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.storage import export as exporting
 from garage.storage.disk import Disk
@@ -43,9 +44,7 @@ def export(run: str, kind: str, output: Path | None, only: str | None) -> None:
     about = {"run": manifest.run, "name": manifest.name, "epoch": str(manifest.epoch), "digest": manifest.digest}
     Disk().write_whole(target, [exporting.FORMATS[kind](leaves, about)])
     for problem in snapshot.problems:
-        click.echo(f"Passed over a damaged snapshot: {problem}", err=True)
+        echo(f"Passed over a damaged snapshot: {problem}", err=True)
     for leaf in manifest.opaque:
-        click.echo(
-            f"Left out `{leaf.path}`: it is a pickle, and holds no values that can be read without it.", err=True
-        )
-    click.echo(f"Wrote {len(leaves)} values of epoch {manifest.epoch} to {target}.")
+        echo(f"Left out `{leaf.path}`: it is a pickle, and holds no values that can be read without it.", err=True)
+    echo(f"Wrote {len(leaves)} values of epoch {manifest.epoch} to {target}.")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from garage.cli import parameters, snapshot_name
+from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.storage import fork as forking
 from garage.storage.run_directory import RunDirectory
@@ -44,13 +45,13 @@ def fork(ctx: click.Context, run: str | None, new: str | None, words: tuple[str,
     which = "last" if which is None else which
     made = forking.fork(path, which, _place(path, new), arguments=arguments, key=find_key())
     for problem in made.problems:
-        click.echo(f"Passed over a damaged snapshot: {problem}", err=True)
+        echo(f"Passed over a damaged snapshot: {problem}", err=True)
     copied = f", {made.n_copied} of them copied" if made.n_copied else ""
-    click.echo(f"Forked epoch {made.manifest.epoch} of {path} into {made.path}. Packs: {made.n_packs}{copied}.")
+    echo(f"Forked epoch {made.manifest.epoch} of {path} into {made.path}. Packs: {made.n_packs}{copied}.")
     if arguments:
         changed = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in arguments.items())
-        click.echo(f"To go on with the changed arguments: garage run FILE --resume auto {changed}")
-    click.echo(f"To go on with the objects of {path}: {shlex.join(['garage', 'resume', str(made.path)])}")
+        echo(f"To go on with the changed arguments: garage run FILE --resume auto {changed}")
+    echo(f"To go on with the objects of {path}: {shlex.join(['garage', 'resume', str(made.path)])}")
 
 
 def _place(run: Path, new: str) -> Path:

@@ -7,6 +7,7 @@ import msgspec
 
 from garage.cli.output import age, print_json, print_table
 from garage.cli.run_summary import RunSummary, runs_below, say_unreadable, summarise
+from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 
 _DATA = Path("data") / "local"
@@ -32,7 +33,7 @@ def ls(directory: Path | None, *, as_json: bool) -> None:
         columns = ("RUN", "STATE", "EPOCH", "N_EPOCHS", "AVERAGE_RETURN", "AGE")
         print_table(columns, [_cells(run) for run in runs])
     else:
-        click.echo(f"There are no runs below {root}. `garage run FILE` makes one.", err=True)
+        echo(f"There are no runs below {root}. `garage run FILE` makes one.", err=True)
 
 
 def _cells(run: RunSummary) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from garage import __version__
+from garage.cli.terminal import echo
 from garage.errors import (
     ArgumentError,
     DamagedError,
@@ -28,6 +29,7 @@ _COMMANDS = {
     "chaos": "Kill and resume an experiment of yours, and see what is lost.",
     "trust": "Let the code of somebody else's run be run as your own.",
     "fork": "Make a run that begins with a snapshot of another one.",
+    "pin": "Keep a snapshot of a run whatever its mode.",
     "prune": "Forget snapshots of a run, and give their room back.",
     "du": "Show what runs take up on the disk.",
     "export": "Write a snapshot's values to a file for other programs.",
@@ -87,7 +89,8 @@ class Commands(click.Group):
             if ctx.obj:
                 traceback.print_exception(error)
             else:
-                click.echo("\n".join([f"Error: {error}", *getattr(error, "__notes__", ())]), err=True)
+                message = "\n".join([f"Error: {error}", *getattr(error, "__notes__", ())])
+                echo(*message.split("\n"), err=True)
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)

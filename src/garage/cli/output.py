@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
+from garage.cli.terminal import echo
 from garage.storage.run_directory import pretty
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -21,9 +22,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     By hand: importing rich and letting it lay out 100 rows takes longer than all else that ``garage ls`` does.
     """
     header, *lines = aligned([columns, *rows])
-    click.secho(header, bold=True)
-    for line in lines:
-        click.echo(line)
+    echo(header, bold=True)
+    echo(*lines)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -46,11 +46,6 @@ def ranges(epochs: Sequence[int]) -> str:
 def pairs(rows: Sequence[tuple[str, str]]) -> list[str]:
     """Names and values as indented lines."""
     return [f"  {name:<11} {value}" for name, value in rows]
-
-
-def plain(text: str) -> str:
-    """A line without what could make a terminal show something else: such characters are written as escapes."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def age(moment: str | None) -> str:

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from garage.cli.output import print_json, ranges
+from garage.cli.terminal import echo
 from garage.storage import prune as pruning
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing_key import find_key
@@ -35,8 +36,8 @@ def prune(run: Path, words: tuple[str, ...], *, dry_run: bool, as_json: bool) ->
         print_json({"path": str(run), "dry_run": dry_run, **msgspec.to_builtins(pruned)})
         return
     for problem in pruned.problems:
-        click.echo(problem, err=True)
+        echo(problem, err=True)
     would = "Would forget" if dry_run else "Forgot"
-    click.echo(f"{would} snapshots of epochs: {ranges(pruned.forgotten)}; kept: {ranges(pruned.kept)}.")
-    click.echo(f"Packs removed: {pruned.packs_removed}, rewritten: {pruned.packs_rewritten}.")
-    click.echo(f"Bytes {'that would be ' if dry_run else ''}freed: {pruned.bytes_freed:,}.")
+    echo(f"{would} snapshots of epochs: {ranges(pruned.forgotten)}; kept: {ranges(pruned.kept)}.")
+    echo(f"Packs removed: {pruned.packs_removed}, rewritten: {pruned.packs_rewritten}.")
+    echo(f"Bytes {'that would be ' if dry_run else ''}freed: {pruned.bytes_freed:,}.")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 
+from garage.cli.terminal import echo
 from garage.errors import StorageError
 from garage.storage import manifest as manifests
 from garage.storage.disk import UNFINISHED
@@ -78,7 +78,7 @@ def runs_below(root: Path, on_error: Callable[[OSError], None]) -> Iterator[Path
 def say_unreadable(error: OSError) -> None:
     """Tell the user of a directory that cannot be looked into."""
     if not isinstance(error, FileNotFoundError):
-        click.echo(f"Cannot look into {error.filename}: {error.strerror}.", err=True)
+        echo(f"Cannot look into {error.filename}: {error.strerror}.", err=True)
 
 
 def summarise(path: Path) -> RunSummary:

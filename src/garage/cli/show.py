@@ -10,10 +10,12 @@ import click
 import msgspec
 
 from garage.cli import snapshot_name
-from garage.cli.output import age, aligned, pairs, plain, print_json, ranges
+from garage.cli.output import age, aligned, pairs, print_json, ranges
 from garage.cli.run_summary import RunSummary, summarise
+from garage.cli.terminal import echo
 from garage.errors import ArgumentError, DamagedError, NoSnapshotError, SigningKeyError
 from garage.storage import manifest as manifests
+from garage.storage import pins
 from garage.storage.manifest import Group, Leaf, Manifest
 from garage.storage.run_directory import RunDirectory, RunInfo
 from garage.storage.signing import Signer, described, signer_of
@@ -31,6 +33,8 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
     info: RunInfo | None
     summary: RunSummary
     epochs: list[int]
+    pinned: list[int]
+    """Of these, those that are kept whatever the mode."""
     problems: list[str]
     manifest: Manifest | None
     signer: Signer | None
@@ -52,7 +56,7 @@ def show(run: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_as_json(view))
     else:
-        click.echo("\n".join(map(plain, _lines(view))))
+        echo(*_lines(view))
 
 
 def _view(path: Path, epoch: int | None) -> _View:
@@ -66,11 +70,17 @@ def _view(path: Path, epoch: int | None) -> _View:
     if epoch is not None:
         manifest = _of_epoch(store.directory, whole, epoch)
     signer, signed = (None, "") if manifest is None else _signer(store.directory, manifest)
+    pinned: list[int] = []
+    try:
+        pinned = sorted(pins.pinned(store.directory, whole))
+    except DamagedError as error:
+        problems.append(str(error))
     return _View(
         path=path,
         info=info,
         summary=summary,
         epochs=[each.epoch for each in whole],
+        pinned=pinned,
         problems=list(dict.fromkeys([*problems, *summary.problems])),
         manifest=manifest,
         signer=signer,
@@ -116,6 +126,7 @@ def _as_json(view: _View) -> dict[str, Any]:
         "updated_at": view.summary.updated_at,
         "holder": None if view.summary.holder is None else msgspec.to_builtins(view.summary.holder),
         "epochs": view.epochs,
+        "pinned": view.pinned,
         "problems": view.problems,
         "snapshot": snapshot,
         "signer": None if view.signer is None else view.signer.value,
@@ -150,6 +161,8 @@ def _who(view: _View) -> list[tuple[str, str]]:
         ]
     kept = "" if info is None else f" (snapshot_mode {info.snapshot_mode!r}, gap {info.snapshot_gap})"
     rows.append(("snapshots", f"epochs {ranges(view.epochs)}{kept}"))
+    if view.pinned:
+        rows.append(("pinned", f"epochs {ranges(view.pinned)}"))
     if holder is not None:
         rows.append(("written by", f"process {holder.pid} on {holder.host} since {holder.locked_at}"))
     return rows

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from garage.cli.output import plain, print_json
+from garage.cli.output import print_json
 from garage.cli.run_summary import runs_below, say_unreadable, summarise
+from garage.cli.terminal import plain
 from garage.errors import ArgumentError, StorageError
 from garage.storage.lineage import counts
 from garage.storage.manifest import Parent

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from garage.cli.output import pairs, plain, ranges
+from garage.cli.output import pairs, ranges
+from garage.cli.terminal import plain
 from garage.errors import DamagedError, SigningKeyError
 from garage.storage.manifest import Manifest
 from garage.storage.run_directory import RunDirectory, content

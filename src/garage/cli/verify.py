@@ -6,8 +6,10 @@ from pathlib import Path
 import click
 
 from garage.cli.output import print_json, ranges
+from garage.cli.terminal import echo
 from garage.errors import DamagedError, FormatVersionError, InUseError, SigningKeyError
 from garage.storage.lock import holder_of
+from garage.storage.pins import read_pins
 from garage.storage.signing import Signer, signer_of
 from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
@@ -44,21 +46,25 @@ def verify(ctx: click.Context, run: Path, *, as_json: bool) -> None:
         for epoch, signer in signers.items()
         if signer is Signer.ALTERED
     ]
+    try:
+        read_pins(store.directory)
+    except DamagedError as error:
+        problems.append(str(error))
     epochs = [] if problems else store.epochs()
     if as_json:
         said = {str(epoch): signer.value for epoch, signer in signers.items()}
         print_json({"path": str(run), "whole": bool(epochs), "epochs": epochs, "problems": problems, "signers": said})
     elif problems:
-        click.echo("\n".join(problems))
-        click.echo(f"{run} is damaged; what reads whole can still be restored. Problems: {len(problems)}.", err=True)
+        echo(*problems)
+        echo(f"{run} is damaged; what reads whole can still be restored. Problems: {len(problems)}.", err=True)
     elif epochs:
         n_bytes = sum(path.stat().st_size for path in store.directory.packs_path.rglob("*") if path.is_file())
-        click.echo(f"{run} is whole: snapshots of epochs {', '.join(map(str, epochs))}; {n_bytes:,} bytes in packs.")
+        echo(f"{run} is whole: snapshots of epochs {', '.join(map(str, epochs))}; {n_bytes:,} bytes in packs.")
         for signer in sorted(set(signers.values()), key=lambda signer: signer.value):
             theirs = [epoch for epoch, each in signers.items() if each is signer]
-            click.echo(f"{_SIGNED[signer]}: epochs {ranges(theirs)}.")
+            echo(f"{_SIGNED[signer]}: epochs {ranges(theirs)}.")
     else:
-        click.echo(f"{run} has no snapshot: it was stopped before its first epoch ended, or keeps none.")
+        echo(f"{run} has no snapshot: it was stopped before its first epoch ended, or keeps none.")
     if not epochs:
         ctx.exit(_NOT_WHOLE)
 
@@ -72,7 +78,7 @@ def _signers(store: SnapshotStore) -> dict[int, Signer]:
             with contextlib.suppress(DamagedError):  # a run that goes on has replaced it
                 signers[manifest.epoch] = signer_of(manifest, store.directory.manifest_path(manifest.epoch), key)
     except SigningKeyError as error:
-        click.echo(f"Who signed the snapshots cannot be told. {error}", err=True)
+        echo(f"Who signed the snapshots cannot be told. {error}", err=True)
     except FormatVersionError:  # among the problems
         return {}
     return signers

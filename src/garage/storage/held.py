@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from garage.core.tracked import RESTORED, Block
-from garage.errors import InUseError, StorageError, WriteError
+from garage.errors import DamagedError, InUseError, StorageError, WriteError
 from garage.storage import manifest as manifests
 from garage.storage.disk import Disk
 from garage.storage.events import Events
 from garage.storage.manifest import Chunk, Manifest
 from garage.storage.opening import Found
 from garage.storage.packs import GroupBytes
+from garage.storage.pins import pinned, turn_to_remove_or_pin
 from garage.storage.retention import Retention
 from garage.storage.run_directory import RunDirectory, content
 from garage.storage.store import EPISODES
@@ -84,14 +85,20 @@ class HeldSnapshots:
     def retain(self) -> None:
         """Remove superseded manifests first, then the packs that no manifest names."""
         requested = frozenset(epoch for epoch, manifest in self._manifests.items() if manifest.requested)
-        gone = self._retention.superseded(sorted(self._manifests), requested=requested, judgements=self._judgements)
-        if not gone:
+        superseded = self._retention.superseded(
+            sorted(self._manifests), requested=requested, judgements=self._judgements
+        )
+        if not superseded:
             return
         packs_before = self._named_packs()
-        for epoch in gone:
-            self._events.lock.check()
-            self._disk.remove(self._directory.manifest_path(epoch))
-            del self._manifests[epoch]
+        with turn_to_remove_or_pin(self._directory):
+            gone = self._not_pinned(superseded)
+            for epoch in gone:
+                self._events.lock.check()
+                self._disk.remove(self._directory.manifest_path(epoch))
+                del self._manifests[epoch]
+        if not gone:
+            return
         # Else a power cut could leave a manifest whose packs are gone.
         self._disk.settle(self._directory.snapshots_path)
         packs_after = self._named_packs()
@@ -135,6 +142,13 @@ class HeldSnapshots:
             who = f"and cannot be read: {error}"
         msg = f"{path} was not written by this process, but {who}. Nothing was overwritten; end one of the two runs."
         raise InUseError(msg)
+
+    def _not_pinned(self, superseded: list[int]) -> list[int]:
+        try:
+            kept = pinned(self._directory, self._manifests.values())
+        except DamagedError:  # was said when the run was opened; until it is mended, all count as pinned
+            return []
+        return [epoch for epoch in superseded if epoch not in kept]
 
     def _named_packs(self) -> set[str]:
         return {pack for manifest in self._manifests.values() for pack in manifest.packs()}

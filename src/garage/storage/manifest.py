@@ -4,6 +4,7 @@ See ``docs/storage-format.md``. A manifest carries a checksum of itself: BLAKE3 
 checksum's 64 digits replaced by zeros.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -11,13 +12,24 @@ import msgspec
 from blake3 import blake3
 
 from garage.core.scalars import Scalar
-from garage.errors import DamagedError, FormatVersionError
+from garage.errors import DamagedError, FormatVersionError, WriteError
 from garage.storage.files import from_json, is_nested, read_file
 
 FORMAT = 1
 _NO_CHECKSUM = "0" * 64
 _MOST_NESTED = 20
 _FIELD = b'"checksum": "'
+
+# What follows bounds the time and the memory that reading costs, whoever wrote the manifest.
+_MOST_BYTES = 1 << 28  # those of a state of about a terabyte
+_MOST_REPEATED = 1 << 36  # bytes that a state may have beyond those of its chunks, equal ones being stored once
+_MOST_AXES = 64  # as many as NumPy's arrays have
+_LONGEST_PATH = 4096
+_MOST_IN_PATHS = 1 << 28  # characters of all paths, each times its keys: of that order is what lies above them
+_LONGEST_DTYPE = 32
+_CHUNK_BYTES = 1 << 20
+_SEARCH_BYTES = 1 << 16  # that could be read while a chunk is looked for
+_MOST_VISITS = 4  # to a chunk, on average: writers lay leaves back to back in the order in which they are read
 
 FileHash: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 """Names a file, so nothing else may stand there: no path that leads out of the run."""
@@ -142,8 +154,22 @@ class _Version(msgspec.Struct):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """As the bytes of a file, with its checksum; `garage.storage.signing` signs it too."""
-    return with_checksum(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    """As the bytes of a file, with its checksum; `garage.storage.signing` signs it too.
+
+    Raises:
+        WriteError: no reader would take it.
+    """
+    data = with_checksum(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    problem = _excess(manifest)
+    if len(data) > _MOST_BYTES:
+        problem = f"its manifest has {len(data):,} bytes, and at most {_MOST_BYTES:,} are possible"
+    if problem is not None:
+        msg = (
+            f"The snapshot of epoch {manifest.epoch} cannot be written: {problem}. What was committed before is "
+            "intact. Put large data into a tracked group, and fewer things into the state."
+        )
+        raise WriteError(msg)
+    return data
 
 
 def with_checksum(data: bytes) -> bytes:
@@ -167,6 +193,10 @@ def read(path: Path) -> Manifest:
         FormatVersionError: it is whole, but of another format version.
     """
     try:
+        n_bytes = path.stat().st_size
+        if n_bytes > _MOST_BYTES:
+            msg = f"The manifest {path} is damaged: it has {n_bytes:,} bytes, more than any writer writes."
+            raise DamagedError(msg)
         data = read_file(path)
     except OSError as error:
         msg = f"Cannot read the manifest {path}: {error.strerror}."
@@ -183,13 +213,14 @@ def decode(data: bytes, where: str) -> Manifest:
         raise DamagedError(msg)
     try:
         version = from_json(data, _Version).format
-        if version == FORMAT:
-            manifest = from_json(data, Manifest)
-            if not is_nested(manifest.fingerprint, _MOST_NESTED):
+        if version in READERS:
+            manifest = READERS[version](data)
+            problem = _excess(manifest)
+            if problem is None:
                 return manifest
-            msg = f"The manifest {where} is damaged: its fingerprint is nested more than {_MOST_NESTED} times."
+            msg = f"The manifest {where} is damaged: {problem}."
             raise DamagedError(msg)
-    except ValueError as error:  # also what is not UTF-8
+    except (ValueError, MemoryError) as error:  # also what is not UTF-8
         msg = f"The manifest {where} is damaged: {error}."
         raise DamagedError(msg) from error
     msg = (
@@ -197,3 +228,50 @@ def decode(data: bytes, where: str) -> Manifest:
         "Use the garage that wrote it, or one that is newer."
     )
     raise FormatVersionError(msg)
+
+
+def _version_1(data: bytes) -> Manifest:
+    return from_json(data, Manifest)
+
+
+READERS: dict[int, Callable[[bytes], Manifest]] = {1: _version_1}
+"""What reads a manifest of each format version as one of this version. None is ever removed: see design note 7."""
+
+
+def _excess(manifest: Manifest) -> str | None:
+    """What in it is more than any writer writes, as the end of a sentence; None if nothing is."""
+    if is_nested(manifest.fingerprint, _MOST_NESTED):
+        return f"its fingerprint is nested more than {_MOST_NESTED} times"
+    leaves = (*manifest.leaves, *manifest.opaque)
+    columns = [column for group in manifest.groups for column in group.columns]
+    paths = [*(leaf.path for leaf in leaves), *(group.path for group in manifest.groups)]
+    for path in paths:
+        if len(path) > _LONGEST_PATH:
+            return f"the path {path[:20]!r}… has {len(path):,} characters, and at most {_LONGEST_PATH:,} are possible"
+    if sum(len(path) * (path.count("/") + 1) for path in paths) > _MOST_IN_PATHS:
+        return f"its {len(paths):,} paths are too long together"
+    for dtype, shape in [(entry.dtype, entry.shape) for part in (leaves, columns) for entry in part]:
+        if len(dtype) > _LONGEST_DTYPE or len(shape) > _MOST_AXES:
+            return f"an array has {len(shape):,} axes and the dtype {dtype[:_LONGEST_DTYPE]!r}"
+    return _repetition(leaves, manifest.groups, manifest.chunks)
+
+
+def _repetition(leaves: Sequence[Leaf], groups: Sequence[Group], chunks: Sequence[Chunk]) -> str | None:
+    """Whether reading would cost more than what was written accounts for: a few chunks may be named a million times."""
+    raw = [min(max(chunk.raw, 0), _CHUNK_BYTES) for chunk in chunks]
+    cost = [max(size, _SEARCH_BYTES) for size in raw]
+    claimed = sum(raw[index] for group in groups for index in group.blocks if 0 <= index < len(raw))
+    visited, last = 0, -1
+    for leaf in leaves:
+        for piece in leaf.pieces:
+            claimed += min(max(piece.size, 0), _CHUNK_BYTES)
+            if piece.chunk != last and 0 <= piece.chunk < len(raw):
+                last = piece.chunk
+                visited += cost[last]
+    distinct = {chunk.hash: number for number, chunk in enumerate(chunks)}.values()
+    held = sum(raw[number] for number in distinct)
+    if claimed > held + _MOST_REPEATED:
+        return f"its state has {claimed:,} bytes and its chunks {held:,}; {_MOST_REPEATED:,} more are possible"
+    if visited > _MOST_VISITS * sum(cost[number] for number in distinct) + claimed:
+        return f"its chunks would have to be read again and again, {visited:,} bytes in all"
+    return None

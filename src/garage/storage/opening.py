@@ -18,6 +18,7 @@ from garage.storage.events import Events
 from garage.storage.linking import Beginning, link_packs, remove_unfinished_forks, with_state
 from garage.storage.manifest import Log, Manifest
 from garage.storage.metrics_log import MetricsLog
+from garage.storage.pins import read_pins, turn_to_remove_or_pin
 from garage.storage.run_directory import RunDirectory, RunInfo, content, now
 from garage.storage.signing import SigningKey
 
@@ -99,7 +100,7 @@ class Opening:
         newest = None if last_epoch is None else kept[last_epoch]
         if from_silent:
             renew_logs(self._directory, self._disk)
-        self._directory.cut_torn_event(self._disk)
+        self._directory.mend_events(self._disk)
         self._directory.write_info(self._info, self._disk)
         self._write_recipe()
         for path, target in aside:
@@ -114,6 +115,10 @@ class Opening:
             reseeded = bool(beginning.changes)
             self._events.add("fork", epoch=beginning.manifest.epoch, parent=self._info.parent, reseeded=reseeded)
         self._remove_left_overs(found)
+        try:
+            read_pins(self._directory)
+        except DamagedError as error:
+            found.problems.append(str(error))
         return found
 
     def _sorted_manifests(self, last_epoch: int | None) -> tuple[dict[int, Manifest], list[tuple[Path, Path]]]:
@@ -217,8 +222,9 @@ class Opening:
             found.packs_aside |= existing.keys() - named  # a manifest that cannot be read may need any of them
         for pack in existing.keys() - named - found.packs_aside:
             self._disk.remove(existing[pack])
-        for path in self._directory.path.rglob(f"{UNFINISHED}[0-9]*"):
-            self._disk.remove(path)
+        with turn_to_remove_or_pin(self._directory):  # whoever pins has an unfinished file, too
+            for path in self._directory.path.rglob(f"{UNFINISHED}[0-9]*"):
+                self._disk.remove(path)
         found.problems += remove_unfinished_forks(self._directory.path.absolute().parent, self._disk)
 
 

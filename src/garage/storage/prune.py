@@ -21,6 +21,7 @@ from garage.storage.lock import WriterLock
 from garage.storage.manifest import Chunk, Manifest
 from garage.storage.opening import renew_logs
 from garage.storage.packs import StoredChunk
+from garage.storage.pins import pinned, turn_to_remove_or_pin
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing import Signer, SigningKey, encode_like, signer_of
 from garage.storage.store import SnapshotStore
@@ -32,7 +33,7 @@ _LEAST_ALIVE = 0.5
 
 @dataclass(frozen=True)
 class Keep:
-    """Which snapshots to keep; the newest whole one, newer ones, and those that ``save`` asked for are always kept.
+    """Which snapshots to keep; always kept are the newest whole one, newer ones, and what is pinned or was asked for.
 
     Attributes:
         named: of ``all``, ``last``, ``first``, ``best``.
@@ -129,7 +130,8 @@ def prune(
 
     Raises:
         NoSnapshotError: there is no run here, or no snapshot that is asked for.
-        DamagedError: none of the snapshots is whole, or one that is asked for is not.
+        DamagedError: none of the snapshots is whole, or one that is asked for is not; or it cannot be told which are
+            pinned.
         InUseError: another process writes there.
         WriteError: the disk refused; every snapshot that is there is whole.
     """
@@ -141,17 +143,18 @@ def prune(
     with WriterLock(directory.lock_path, disk) as lock:
         if lock.from_silent:
             renew_logs(directory, disk)
-        plan = _planned(directory, keep, key)
-        freed = _n_bytes(directory, plan)
-        if plan.forgotten or plan.dead or plan.sparse:
-            directory.cut_torn_event(disk)
-            directory.add_event("prune", {"kept": _epochs(plan.kept), "forgotten": _epochs(plan.forgotten)}, disk)
-        for manifest in plan.forgotten:
-            lock.check()
-            disk.remove(directory.manifest_path(manifest.epoch))
+        with turn_to_remove_or_pin(directory):
+            plan = _planned(directory, keep, key)
+            freed = _n_bytes(directory, plan)
+            if plan.forgotten or plan.dead or plan.sparse:
+                directory.mend_events(disk)
+                directory.add_event("prune", {"kept": _epochs(plan.kept), "forgotten": _epochs(plan.forgotten)}, disk)
+            for path in (*(directory.manifest_path(epoch) for epoch in _epochs(plan.forgotten)), *plan.left_overs):
+                lock.check()
+                disk.remove(path)
         if plan.forgotten:
             disk.settle(directory.snapshots_path)
-        for path in (*plan.dead.values(), *plan.left_overs):
+        for path in plan.dead.values():
             lock.check()
             disk.remove(path)
         freed -= _rewrite(directory, plan, key, lock, disk)
@@ -195,6 +198,7 @@ def _kept(store: SnapshotStore, whole: Sequence[Manifest], problems: Sequence[st
     return {
         *(store.read(which, with_recipe=False).manifest.epoch for which in asked),
         *(each.epoch for each in whole if each.requested or each.epoch >= newest),
+        *pinned(store.directory, whole),
         *(epoch for epoch in epochs for gap in keep.gaps if epoch % gap == 0),
     }
 

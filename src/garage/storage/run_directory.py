@@ -1,7 +1,7 @@
 """A run's directory: which file lies where, who the run is, and what happened to it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,11 @@ class RunDirectory:
         return self.path / "snapshots"
 
     @property
+    def pins_path(self) -> Path:
+        """Which snapshots are kept whatever the mode, see `garage.storage.pins`."""
+        return self.path / "pins.json"
+
+    @property
     def packs_path(self) -> Path:
         """The chunks."""
         return self.path / "packs"
@@ -132,14 +137,15 @@ class RunDirectory:
             raise DamagedError(msg) from error
         try:
             raw = from_json(data)
-            if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] != FORMAT:
+            version = raw.get("format") if isinstance(raw, dict) else None
+            if isinstance(version, int) and version not in READERS:
                 msg = (
-                    f"{self.info_path} has format version {raw['format']}; this garage reads version {FORMAT}. "
+                    f"{self.info_path} has format version {version}; this garage reads version {FORMAT}. "
                     "Use the garage that wrote it, or one that is newer."
                 )
                 raise FormatVersionError(msg)
             if not is_nested(raw, _MOST_NESTED):
-                return msgspec.convert(raw, RunInfo)
+                return READERS.get(version, _version_1)(raw)
             msg = f"{self.info_path} is damaged: it is nested more than {_MOST_NESTED} times."
             raise DamagedError(msg)
         except ValueError as error:  # also what is not UTF-8
@@ -155,11 +161,22 @@ class RunDirectory:
         line = msgspec.json.encode({"event": event, "at": now(), **details}) + b"\n"
         disk.append(self.events_path, line, sync=sync)
 
-    def cut_torn_event(self, disk: Disk) -> None:
-        """Remove what a writer that died in the middle of an event left; the next event must not continue it."""
+    def mend_events(self, disk: Disk) -> None:
+        """Make events.jsonl a log that can be appended to, after whatever its last writer's end has left of it.
+
+        A last line without newline is cut, for the next event must not continue it. Lines that are no events, as a
+        power cut may leave them, are taken out; the file as it was found is kept beside it.
+        """
         data = content(self.events_path)
-        if not data.endswith(b"\n") and data:
-            disk.truncate(self.events_path, data.rfind(b"\n") + 1)
+        *lines, torn = data.split(b"\n")
+        whole = [line for line in lines if _event(line) is not None]
+        if len(whole) < len(lines):
+            kept = b"".join(line + b"\n" for line in whole)
+            disk.write_whole(self.path / f"events-damaged-{now().replace(':', '')}.jsonl", [data])
+            disk.write_whole(self.events_path, [kept])
+            self.add_event("damaged_events", {"bytes": len(data), "kept": len(kept)}, disk)
+        elif torn:
+            disk.truncate(self.events_path, len(data) - len(torn))
 
     def events(self) -> Iterator[dict[str, Any]]:
         """All events that can be read; `SnapshotStore.verify` names those that cannot.
@@ -168,10 +185,9 @@ class RunDirectory:
             DamagedError: the system refuses to read the file.
         """
         for line in content(self.events_path).split(b"\n")[:-1]:
-            with contextlib.suppress(ValueError):
-                event = from_json(line)
-                if isinstance(event, dict):
-                    yield event
+            event = _event(line)
+            if event is not None:
+                yield event
 
     def judgements(self, metric: str) -> dict[int, float]:
         """A metric in the row of each epoch, as far as the rows can be read."""
@@ -193,6 +209,23 @@ class RunDirectory:
             for checksum in event["abandoned"].values()
             if isinstance(checksum, str)
         }
+
+
+def _version_1(raw: object) -> RunInfo:
+    return msgspec.convert(raw, RunInfo)
+
+
+READERS: dict[object, Callable[[object], RunInfo]] = {1: _version_1}
+"""What reads run.json of each format version as that of this version. None is ever removed: see design note 7."""
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """What a line of events.jsonl says; None if it is no event."""
+    with contextlib.suppress(ValueError):
+        event = from_json(line)
+        if isinstance(event, dict):
+            return event
+    return None
 
 
 def whole_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -32,5 +32,5 @@ def sign_as_seen(directory: RunDirectory, seen: Sequence[Manifest], key: Signing
                 raise InUseError(msg)
             lock.check()
             disk.write_whole(path, [signing.encode(manifest, key)])
-        directory.cut_torn_event(disk)
+        directory.mend_events(disk)
         directory.add_event("trusted", {"epochs": [manifest.epoch for manifest in seen], "key": key.id}, disk)

@@ -296,7 +296,7 @@ def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> lis
             aside = directory.metrics_path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl")
             disk.write_whole(aside, [directory.metrics_path.read_bytes()])
         abandoned = {str(key): checksum for key, checksum in later.items()}
-        directory.cut_torn_event(disk)
+        directory.mend_events(disk)
         directory.add_event("rewind", {"to": epoch, "abandoned": abandoned}, disk, sync=True)
         return sorted(later)
 
