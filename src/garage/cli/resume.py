@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from garage.cli import snapshot_name
 from garage.errors import NothingLeftError
 from garage.experiment.recipes import surroundings_of
 from garage.experiment.tf_trainer import trainer_for
@@ -16,25 +17,13 @@ from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
 from garage.storage.writer import rewind as abandon_after
 
-_NAMED = ("first", "last", "best")
-
-
-def _which(ctx: click.Context, param: click.Parameter, value: str) -> int | str:
-    """An epoch as a number, a name as it is."""
-    if value in _NAMED:
-        return value
-    if value.isdecimal() and value.isascii():
-        return int(value)
-    msg = f"{value!r} is none of first, last, best, nor an epoch such as 17."
-    raise click.BadParameter(msg, ctx, param)
-
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--from",
     "which",
-    callback=_which,
+    callback=snapshot_name.option,
     default="last",
     show_default=True,
     metavar="first|last|best|EPOCH",

@@ -1,6 +1,8 @@
-"""``RUN[@EPOCH]``, as several commands take it."""
+"""``RUN[@EPOCH]``, and ``--from EPOCH``, as several commands take them."""
 
 from pathlib import Path
+
+import click
 
 from garage.errors import ArgumentError
 
@@ -22,3 +24,17 @@ def split(text: str) -> tuple[Path, int | str | None]:
         msg = f"After the @ of RUN@EPOCH comes an epoch, such as {path}@17, or {', '.join(NAMED)}; got {which!r}."
         raise ArgumentError(msg)
     return Path(path), int(which)
+
+
+def option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """The value of an option that takes an epoch or one of `NAMED`: an epoch as a number, a name as it is.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    if value is None or value in NAMED:
+        return value
+    if value.isdecimal() and value.isascii():
+        return int(value)
+    msg = f"{value!r} is none of first, last, best, nor an epoch such as 17."
+    raise click.BadParameter(msg, ctx, param)

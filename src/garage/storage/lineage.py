@@ -22,11 +22,13 @@ class Stretch:
         first: the first of them; they end where the next stretch begins.
         batch_size: steps of an epoch.
         path: of the run that computed them: the run itself, or one that it descends from.
+        reseeded: whether that run began with the snapshot of another one, and seeded the process's generators anew.
     """
 
     first: int
     batch_size: int
     path: Path
+    reseeded: bool
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,20 @@ def _own_history(directory: RunDirectory, until: str | None) -> History:
     """What a later start or resume begins again counts no more, whether a rewind or a kill was before it."""
     found: list[Stretch] = []
     rewound_to: int | None = None
+    reseeded = False
     for event in directory.events():
         if until is not None and str(event.get("at")) > until:
             continue
         epoch, batch_size = _count(event.get("epoch")), _count(event.get("batch_size"))
         if event.get("event") in ("start", "resume") and epoch is not None and batch_size:
             found = [stretch for stretch in found if stretch.first < epoch]
-            found.append(Stretch(epoch, batch_size, directory.path))
+            found.append(Stretch(epoch, batch_size, directory.path, reseeded))
             rewound_to = None
         elif event.get("event") == "rewind":
             rewound_to = _count(event.get("to"))
+        elif event.get("event") == "fork":
+            # One that was made by itself, and says which arguments it changed, goes on with the parent's generators.
+            reseeded = event.get("reseeded") is True and "arguments" not in event
     return History(tuple(found), None, rewound_to)
 
 
