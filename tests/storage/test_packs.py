@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from garage.errors import DamagedError
 from garage.storage import packs
+from garage.storage.chunk_reader import ChunkReader
 from garage.storage.disk import Disk
 from garage.storage.manifest import Chunk, Leaf, Piece
-from garage.storage.packs import CHUNK_BYTES, SMALL_BYTES, ChunkReader, LeafBytes
+from garage.storage.packs import CHUNK_BYTES, SMALL_BYTES, LeafBytes
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
 from storage.sample_runs import capture_of, opened, rewritten, written

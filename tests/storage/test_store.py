@@ -1,5 +1,6 @@
 """Reading: the newest snapshot that verifies is the truth, and nothing changes on the disk."""
 
+import contextlib
 import json
 import shutil
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 
 from garage.core import state as state_trees
+from garage.core.tracked import TrackedGroup
 from garage.errors import DamagedError, FormatVersionError, NoSnapshotError, StorageError
 from garage.storage.packs import pack_names
 from garage.storage.run_directory import RunDirectory, whole_lines
 from garage.storage.store import SnapshotStore
+from storage.counted_reads import CountedReads, stored_bytes
 from storage.sample_runs import (
     INFO,
     assert_holds,
@@ -452,3 +455,73 @@ def test_values_can_be_read_without_the_recipe(run):
     assert snapshot.recipe is None
     assert snapshot.problems == ()
     assert snapshot.state["algo"]
+
+
+# Parts
+
+
+@pytest.fixture
+def with_group(tmp_path):
+    """A run whose policy is a small part of it; its newest snapshot has a large leaf and a tracked group besides."""
+    group = TrackedGroup(8000, {"x": ((20,), np.float64)})
+    group.write(0, {"x": np.random.default_rng(1).standard_normal((5000, 20))})
+    with contextlib.closing(opened(tmp_path / "run", "all")) as writer:
+        for epoch in range(2):
+            capture = capture_of(epoch, opaque={"env": b"opaque", "algo/part": b"opaque"})
+            large = np.random.default_rng(2).standard_normal(300_000)
+            capture.state["algo"] |= {"replay": group.captured(), "large": large}
+            writer.commit(capture)
+    return tmp_path / "run", group
+
+
+@pytest.mark.parametrize(
+    ("only", "paths"),
+    [
+        (["algo/policy"], ["algo/policy/layers", "algo/policy/theta"]),
+        (["algo/policy/theta", "counters/epoch"], ["algo/policy/theta", "counters/epoch"]),
+        (["algo/large"], ["algo/large"]),
+        (["algo/replay", "algo/poli"], ["algo/replay"]),
+        (["no/such"], []),
+    ],
+)
+def test_a_part_is_read_alone(with_group, monkeypatch, only, paths):
+    path, group = with_group
+    reads = CountedReads(monkeypatch)
+    snapshot = SnapshotStore(path).read(only=only)
+    found = state_trees.flatten(snapshot.state)
+    assert sorted(found) == paths
+    assert reads.n_bytes == stored_bytes(snapshot.manifest, *paths)
+    whole = SnapshotStore(path).read().state
+    expected = {name: leaf for name, leaf in state_trees.flatten(whole).items() if name in paths}
+    assert state_trees.differences(state_trees.rebuild(expected), snapshot.state) == []
+    if "algo/replay" in paths:
+        np.testing.assert_array_equal(found["algo/replay"]["x"], group["x"])
+    assert snapshot.opaque == {}
+
+
+def test_opaque_parts_at_below_and_around_what_is_asked_for(with_group):
+    path, _ = with_group
+    asked = {
+        wanted: set(SnapshotStore(path).read(only=[wanted]).opaque) for wanted in ("algo", "env/x", "envs", "algo/p")
+    }
+    assert asked == {"algo": {"algo/part"}, "env/x": {"env"}, "envs": set(), "algo/p": set()}
+
+
+def test_damage_elsewhere_does_not_keep_a_part_from_being_read(with_group):
+    path, _ = with_group
+    manifest = SnapshotStore(path).read().manifest
+    for place in ("leaf", "group"):
+        (index,) = (
+            [leaf.pieces[1].chunk for leaf in manifest.leaves if leaf.path == "algo/large"]
+            if place == "leaf"
+            else [group.blocks[2] for group in manifest.groups]
+        )
+        chunk = manifest.chunks[index]
+        flip(RunDirectory(path).pack_path(chunk.pack), chunk.offset)
+    with pytest.raises(DamagedError):
+        SnapshotStore(path).read()
+    snapshot = SnapshotStore(path).read(only=["algo/policy"])
+    assert snapshot.problems == ()
+    assert state_trees.differences({"algo": {"policy": state_of(1)["algo"]["policy"]}}, snapshot.state) == []
+    with pytest.raises(DamagedError, match="Cannot read `algo/replay`: rows 2048 to 3071"):
+        SnapshotStore(path).read(only=["algo/replay"])

@@ -111,6 +111,9 @@ class Block:
 RESTORED = object()
 """Keeper of blocks that were read from a snapshot."""
 
+RoomOf: TypeAlias = Callable[[int], list[memoryview]]
+"""Where the bytes of a restored group's n-th block go, part by part."""
+
 Keeps: TypeAlias = Callable[[Block], bool]
 """Whether the bytes of a block whose hash is known need not be captured."""
 
@@ -317,7 +320,12 @@ class TrackedGroup:
 
     @classmethod
     def restored(
-        cls, columns: Sequence[Column], capacity: int, n_rows: int, chunks: Iterable[tuple[str, bytes | memoryview]]
+        cls,
+        columns: Sequence[Column],
+        capacity: int,
+        n_rows: int,
+        hashes: Iterable[str],
+        fill: Callable[[RoomOf], None],
     ) -> Self:
         """A group as it was saved.
 
@@ -325,16 +333,20 @@ class TrackedGroup:
             columns: sorted by name.
             capacity: rows there is room for.
             n_rows: rows that it holds.
-            chunks: of each block, in order: its hash, and its bytes, which must have that hash and the block's length.
-
-        Raises:
-            MismatchError: the bytes cannot be of those columns.
+            hashes: of each block's bytes, in order.
+            fill: puts those bytes into the group's memory, in any order and by any number of threads; told where the
+                bytes of the n-th block go, part by part. If it raises, there is no group.
         """
         group = cls(capacity, {column.name: (column.shape, column.dtype) for column in columns})
         group._n_rows = n_rows
-        for index, (name, data) in enumerate(chunks):
-            _unpack(group._held.arrays, group.columns, group._rows_of(index, n_rows), np.frombuffer(data, np.uint8))
-            group._blocks.append(Block(name, RESTORED))
+        whole = [(_bytes_of(group._held.arrays[column.name]).data, column.row_bytes) for column in group.columns]
+
+        def room_of(index: int) -> list[memoryview]:
+            start, stop = group._rows_of(index, n_rows)
+            return [data[start * row_bytes : stop * row_bytes] for data, row_bytes in whole]
+
+        fill(room_of)
+        group._blocks = [Block(name, RESTORED) for name in hashes]
         return group
 
     def __reduce__(self) -> tuple[object, ...]:

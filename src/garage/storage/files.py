@@ -1,17 +1,18 @@
 """What readers stand on: the bytes of ordinary files, and JSON of whatever depth and size of numbers."""
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import msgspec
 
 _Document = TypeVar("_Document")
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> io.BufferedReader:
     """Open an ordinary file to read; a pipe would let the reader wait for ever, a device have no end.
 
     Raises:

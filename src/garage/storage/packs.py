@@ -1,10 +1,11 @@
 """Chunks: bytes named by their hash; packs: files of chunks, written once and named by their content."""
 
 import contextlib
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import zstandard
@@ -12,9 +13,9 @@ from blake3 import blake3
 
 from garage.core import state as state_trees
 from garage.core import tracked
-from garage.core.tracked import CapturedGroup, Column, TrackedGroup
+from garage.core.tracked import CapturedGroup, TrackedGroup
 from garage.core.types import Array, State
-from garage.errors import ArgumentError, DamagedError, MismatchError, WriteError
+from garage.errors import DamagedError, WriteError
 from garage.storage.disk import Disk
 from garage.storage.files import open_file
 from garage.storage.manifest import Chunk, Group, GroupColumn, Leaf, Piece
@@ -239,154 +240,105 @@ def read_stored(directory: RunDirectory, chunk: Chunk) -> StoredChunk:
     Raises:
         DamagedError: it is missing or is not what was written.
     """
-    return StoredChunk(chunk.hash, chunk.raw, chunk.codec, _read(directory, chunk)[0])
+    with OpenPacks(directory) as files:
+        return StoredChunk(chunk.hash, chunk.raw, chunk.codec, files.stored(chunk))
 
 
-class ChunkReader:
-    """Reads chunks and checks every one against its hash.
+class OpenPacks:
+    """Reads chunks, and checks each against its hash. Keeps one pack open, for neighbours mostly lie in one.
+
+    For one thread at a time.
 
     Args:
         directory: the run.
-        chunks: of one manifest.
     """
 
-    def __init__(self, directory: RunDirectory, chunks: Sequence[Chunk]) -> None:
-        self._directory, self._chunks = directory, chunks
-        self._last: tuple[int, bytes] = (-1, b"")
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory, self._opened = directory, contextlib.ExitStack()
+        self._name = ""
+        self._file: io.BufferedReader | None = None
 
-    def leaf(self, leaf: Leaf) -> bytearray:
-        """The bytes of a leaf.
+    def __enter__(self) -> Self:
+        return self
 
-        Raises:
-            DamagedError: a chunk is missing or is not what was written; the message names the leaf.
-        """
-        data = _room_for(leaf)
-        position = 0
-        for piece in leaf.pieces:
-            if not 0 <= piece.chunk < len(self._chunks):
-                raise DamagedError(_damaged(leaf, f"its manifest has no chunk {piece.chunk}"))
-            chunk = self._chunk(piece.chunk, leaf)
-            if not 0 <= piece.offset <= piece.offset + piece.size <= len(chunk):
-                raise DamagedError(_damaged(leaf, "its piece lies outside its chunk"))
-            data[position : position + piece.size] = memoryview(chunk)[piece.offset : piece.offset + piece.size]
-            position += piece.size
-        if blake3(data).hexdigest() != leaf.hash:
-            raise DamagedError(_damaged(leaf, "its bytes do not match its hash"))
-        return data
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
 
-    def group(self, group: Group) -> TrackedGroup:
-        """A whole tracked group.
+    def stored(self, chunk: Chunk) -> memoryview:
+        """A chunk's bytes as they lie in the pack.
 
         Raises:
-            DamagedError: it is not what was written, or a block is missing; the message names the group and the rows.
+            DamagedError: it is missing or is not what was written.
         """
-        columns = self._checked_columns(group)
-        try:
-            with _Packs(self._directory) as files:
-                blocks = ((self._chunks[k].hash, self._block(group, n, files)) for n, k in enumerate(group.blocks))
-                return TrackedGroup.restored(columns, group.capacity, group.rows, blocks)
-        except (MismatchError, ValueError, MemoryError, OverflowError) as error:
-            raise DamagedError(_damaged(group, str(error))) from error
+        return self._checked(chunk)[0]
 
-    def columns(
-        self, group: Group, names: Iterable[str] | None = None, blocks: Iterable[int] | None = None
-    ) -> dict[str, Array]:
-        """Some columns of a tracked group, of all rows or of those of some blocks, in that order.
+    def raw(self, chunk: Chunk) -> bytes | memoryview:
+        """A chunk's bytes, uncompressed.
 
-        Every block asked for is read whole, for its hash is over all its columns.
+        Raises:
+            DamagedError: it is missing or is not what was written.
+        """
+        return self._checked(chunk)[1]
+
+    def fill(self, chunk: Chunk, parts: Sequence[memoryview]) -> None:
+        """Put a chunk's bytes, uncompressed, where they belong; after an error nothing there may be used.
+
+        What is not compressed is read into its place, with no copy in between.
 
         Args:
-            group: an entry of the manifest.
-            names: of columns; None for all.
-            blocks: numbers of blocks, from 0; None for all.
+            chunk: which.
+            parts: where its bytes go, one part after the other; together as long as it is.
 
         Raises:
-            ArgumentError: there is no such column or block.
-            DamagedError: a block is missing or is not what was written; the message names the group and the rows.
+            DamagedError: it is missing or is not what was written.
         """
-        columns = self._checked_columns(group)
-        wanted = [column.name for column in columns] if names is None else list(names)
-        numbers = range(len(group.blocks)) if blocks is None else list(blocks)
-        known = {column.name for column in columns}
-        if not known.issuperset(wanted) or any(not 0 <= number < len(group.blocks) for number in numbers):
-            msg = (
-                f"Cannot read the columns {wanted} of `{group.path}`: it has the columns {sorted(known)} and "
-                f"{len(group.blocks)} blocks."
-            )
-            raise ArgumentError(msg)
-        found = []
-        with _Packs(self._directory) as files:
-            for number in numbers:
-                start, stop = group_rows(group, number)
-                found.append(tracked.unpacked(columns, stop - start, self._block(group, number, files)))
-        if not found:
-            found = [tracked.unpacked(columns, 0, b"")]
-        return {name: np.concatenate([part[name] for part in found]) for name in wanted}
-
-    def damaged_blocks(self, group: Group) -> Iterator[str]:
-        """A line for each run of neighbouring blocks that are missing or damaged for the same reason."""
-        try:
-            self._checked_columns(group)
-        except DamagedError as error:
-            yield str(error)
+        room = sum(part.nbytes for part in parts)
+        if chunk.codec == "zstd" or not chunk.stored == chunk.raw == room:
+            data = memoryview(self.raw(chunk))
+            if data.nbytes != room:
+                raise DamagedError(_not_as_written(self._directory, chunk))
+            start = 0
+            for part in parts:
+                part[:] = data[start : start + part.nbytes]
+                start += part.nbytes
             return
-        reasons: list[tuple[int, int, str]] = []
-        for number, index in enumerate(group.blocks):
-            try:
-                _read(self._directory, self._chunks[index])
-            except DamagedError as error:
-                start, stop = group_rows(group, number)
-                if reasons and reasons[-1][1:] == (start, str(error)):
-                    start, _, _ = reasons.pop()
-                reasons.append((start, stop, str(error)))
-        for start, stop, reason in reasons:
-            yield _damaged(group, f"rows {start} to {stop - 1}: {reason}")
+        hasher = blake3()
+        with self._at(chunk) as file:
+            for part in parts:
+                hasher.update(part[: _read_into(file, part)])
+        if hasher.hexdigest() != chunk.hash:
+            raise DamagedError(_not_as_written(self._directory, chunk))
 
-    def _checked_columns(self, group: Group) -> tuple[Column, ...]:
-        """The columns of an entry that says nothing impossible of chunks that exist."""
-        columns = tuple(Column(column.name, column.dtype, column.shape) for column in group.columns)
+    def _checked(self, chunk: Chunk) -> tuple[memoryview, bytes | memoryview]:
+        """As it is stored, and uncompressed."""
+        with self._at(chunk) as file:
+            stored = memoryview(bytearray(chunk.stored))
+            stored = stored[: _read_into(file, stored)]
+            data = _decompressed(stored, chunk.raw) if chunk.codec == "zstd" else stored
+        if blake3(data).hexdigest() != chunk.hash:
+            raise DamagedError(_not_as_written(self._directory, chunk))
+        return stored, data
+
+    @contextlib.contextmanager
+    def _at(self, chunk: Chunk) -> Iterator[io.BufferedReader]:
+        """The pack, to read from where the chunk begins; what goes wrong is damage."""
+        sizes_fit = 0 <= chunk.raw <= CHUNK_BYTES and 0 <= chunk.stored <= 2 * CHUNK_BYTES
+        if not sizes_fit or chunk.offset < 0 or chunk.offset.bit_length() > _OFFSET_BITS:
+            msg = f"the chunk {chunk.hash[:12]} has impossible sizes"
+            raise DamagedError(msg)
+        path = self._directory.pack_path(chunk.pack)
         try:
-            n_rows = tracked.checked_block_rows(columns)
-        except (ArgumentError, ValueError, TypeError, SyntaxError, RecursionError) as error:
-            msg = _damaged(group, f"its columns are not those of a tracked group: {error}")
+            if self._file is None or self._name != chunk.pack:
+                self._opened.close()
+                self._file = None
+                self._file, self._name = self._opened.enter_context(open_file(path)), chunk.pack
+            self._file.raw.seek(chunk.offset, io.SEEK_SET)
+            yield self._file
+        except OSError as error:
+            msg = f"cannot read the pack {path}: {error.strerror}"
             raise DamagedError(msg) from error
-        n_blocks = len(group.blocks)
-        if group.block_rows != n_rows or not max(0, (n_blocks - 1) * n_rows + 1) <= group.rows <= n_blocks * n_rows:
-            raise DamagedError(_damaged(group, f"{n_blocks} blocks of {group.block_rows} rows are not {group.rows}"))
-        if any(not 0 <= index < len(self._chunks) for index in group.blocks) or not group.rows <= group.capacity:
-            raise DamagedError(_damaged(group, "its manifest has not all of its blocks, or no room for its rows"))
-        text = tracked.group_text(columns, group.capacity, (self._chunks[index].hash for index in group.blocks))
-        if blake3(text).hexdigest() != group.hash:
-            raise DamagedError(_damaged(group, "its columns and blocks do not match its hash"))
-        row_bytes = sum(column.row_bytes for column in columns)
-        for number, index in enumerate(group.blocks):
-            start, stop = group_rows(group, number)
-            if self._chunks[index].raw != (stop - start) * row_bytes:
-                raise DamagedError(_damaged(group, f"rows {start} to {stop - 1}: their chunk has another length"))
-        return columns
-
-    def _block(self, group: Group, number: int, files: "_Packs") -> bytes:
-        try:
-            return _read(self._directory, self._chunks[group.blocks[number]], files)[1]
-        except DamagedError as error:
-            start, stop = group_rows(group, number)
-            raise DamagedError(_damaged(group, f"rows {start} to {stop - 1}: {error}")) from error
-
-    def _chunk(self, index: int, leaf: Leaf) -> bytes:
-        if self._last[0] != index:
-            self._last = (index, self._read(self._chunks[index], leaf))
-        return self._last[1]
-
-    def _read(self, chunk: Chunk, leaf: Leaf) -> bytes:
-        try:
-            return _read(self._directory, chunk)[1]
-        except DamagedError as error:
-            raise DamagedError(_damaged(leaf, str(error))) from error
-
-
-def group_rows(group: Group, number: int) -> tuple[int, int]:
-    """The first row of a block, and the one after its last."""
-    return number * group.block_rows, min((number + 1) * group.block_rows, group.rows)
+        except zstandard.ZstdError as error:
+            raise DamagedError(_not_as_written(self._directory, chunk)) from error
 
 
 def pack_names(directory: RunDirectory) -> dict[str, Path]:
@@ -398,60 +350,16 @@ def pack_names(directory: RunDirectory) -> dict[str, Path]:
     }
 
 
-def _read(directory: RunDirectory, chunk: Chunk, files: "_Packs | None" = None) -> tuple[bytes, bytes]:
-    """A chunk's bytes as they are stored, and uncompressed."""
-    sizes_fit = 0 <= chunk.raw <= CHUNK_BYTES and 0 <= chunk.stored <= 2 * CHUNK_BYTES
-    if not sizes_fit or chunk.offset < 0 or chunk.offset.bit_length() > _OFFSET_BITS:
-        msg = f"the chunk {chunk.hash[:12]} has impossible sizes"
-        raise DamagedError(msg)
-    try:
-        if files is None:
-            with open_file(directory.pack_path(chunk.pack)) as file:
-                stored = _read_at(file, chunk)
-        else:
-            stored = _read_at(files.opened(chunk.pack), chunk)
-        data = _decompressed(stored, chunk.raw) if chunk.codec == "zstd" else stored
-    except OSError as error:
-        msg = f"cannot read the pack {directory.pack_path(chunk.pack)}: {error.strerror}"
-        raise DamagedError(msg) from error
-    except zstandard.ZstdError as error:
-        raise DamagedError(_not_as_written(directory, chunk)) from error
-    if blake3(data).hexdigest() != chunk.hash:
-        raise DamagedError(_not_as_written(directory, chunk))
-    return stored, data
-
-
-def _read_at(file: IO[bytes], chunk: Chunk) -> bytes:
-    file.seek(chunk.offset)
-    return file.read(chunk.stored)
+def _read_into(file: io.BufferedReader, part: memoryview) -> int:
+    """Read, past the buffer, until the part is full or the file ends; return the bytes read."""
+    n_bytes = 0
+    while n_bytes < part.nbytes and (n := file.raw.readinto(part[n_bytes:])):
+        n_bytes += n
+    return n_bytes
 
 
 def _not_as_written(directory: RunDirectory, chunk: Chunk) -> str:
     return f"the chunk {chunk.hash[:12]} of {directory.pack_path(chunk.pack)} is not as written"
-
-
-class _Packs:
-    """Keeps the pack that was read last open: neighbouring blocks mostly lie in one."""
-
-    def __init__(self, directory: RunDirectory) -> None:
-        self._directory, self._open = directory, contextlib.ExitStack()
-        self._name = ""
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._open.close()
-
-    def opened(self, name: str) -> IO[bytes]:
-        """The pack of that name, to read until the next one is opened."""
-        if self._file is None or self._name != name:
-            self._open.close()
-            self._file = None
-            self._file = self._open.enter_context(open_file(self._directory.pack_path(name)))
-            self._name = name
-        return self._file
 
 
 def _packfuls(chunks: Mapping[str, bytes | memoryview]) -> Iterable[list[tuple[str, bytes | memoryview]]]:
@@ -498,24 +406,9 @@ def _sample(data: memoryview) -> bytes | memoryview:
     return b"".join(data[start : start + _SAMPLE_BYTES] for start in range(first, first + _N_SAMPLES * step, step))
 
 
-def _decompressed(data: bytes, size: int) -> bytes:
+def _decompressed(data: memoryview, size: int) -> bytes:
     """At most ``size`` bytes; the frame's own word on its size comes first for the library, so it is asked before."""
     if zstandard.frame_content_size(data) > size:
         msg = "the frame is longer than it should be"
         raise zstandard.ZstdError(msg)
     return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
-
-
-def _damaged(leaf: Leaf | Group, reason: str) -> str:
-    return f"Cannot read `{leaf.path}`: {reason}."
-
-
-def _room_for(leaf: Leaf) -> bytearray:
-    """Taken at once, so that a size that nobody has written is refused before anything is read."""
-    sizes = [piece.size for piece in leaf.pieces]
-    if not all(0 <= size <= CHUNK_BYTES for size in sizes):
-        raise DamagedError(_damaged(leaf, "its piece lies outside its chunk"))
-    try:
-        return bytearray(sum(sizes))
-    except (MemoryError, OverflowError) as error:
-        raise DamagedError(_damaged(leaf, f"there is no memory for its {sum(sizes)} bytes")) from error

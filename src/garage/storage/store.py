@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from garage.core import state as state_trees
 from garage.core.types import State
 from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageError
 from garage.storage import manifest as manifests
+from garage.storage.chunk_reader import ChunkReader
 from garage.storage.manifest import Group, Leaf, Manifest
-from garage.storage.packs import ChunkReader
 from garage.storage.retention import best_of
 from garage.storage.run_directory import RunDirectory, content, whole_lines
 from garage.storage.signing import Signer, SigningKey, signer_of
@@ -38,7 +38,7 @@ class StoredSnapshot:
 
     Attributes:
         manifest: what it says of itself.
-        state: the state tree.
+        state: the state tree, or the part of it that was asked for.
         opaque: pickles by path, of objects that have no state of their own.
         recipe: what rebuilds the objects; None if the run has none, or it was not asked for.
         problems: why newer snapshots were passed over, one line each.
@@ -88,12 +88,16 @@ class SnapshotStore:
                 whole.append(manifest)
         return whole, problems
 
-    def read(self, which: int | str = "last", *, with_recipe: bool = True) -> StoredSnapshot:
+    def read(
+        self, which: int | str = "last", *, with_recipe: bool = True, only: Sequence[str] | None = None
+    ) -> StoredSnapshot:
         """The snapshot of an epoch, or the ``"first"`` or ``"best"`` one, or the ``"last"`` one that verifies.
 
         Args:
             which: one of these names, or an epoch.
             with_recipe: whether its recipe is needed too; values that have somewhere to go do without it.
+            only: paths such as ``algo/policy``: read what lies at or below one of them, and opaque parts that hold
+                one, and of the packs only the chunks that these need. Damage elsewhere is not noticed. None for all.
 
         Raises:
             NoSnapshotError: there is none, or not that one.
@@ -103,7 +107,7 @@ class SnapshotStore:
         whole, problems = self._found()
         for manifest in self._chosen(whole, which):
             try:
-                return self._load(manifest, tuple(problems), with_recipe=with_recipe)
+                return self._load(manifest, tuple(problems), with_recipe=with_recipe, only=only)
             except StorageError as error:
                 problems.append(f"Epoch {manifest.epoch}: {error}")
         reasons = "\n  ".join(problems)
@@ -254,13 +258,17 @@ class SnapshotStore:
             raise NoSnapshotError(msg)
         return [manifest for manifest in whole if manifest.epoch == best]
 
-    def _load(self, manifest: Manifest, problems: tuple[str, ...], *, with_recipe: bool) -> StoredSnapshot:
+    def _load(
+        self, manifest: Manifest, problems: tuple[str, ...], *, with_recipe: bool, only: Sequence[str] | None
+    ) -> StoredSnapshot:
         signer = signer_of(manifest, self.directory.manifest_path(manifest.epoch), self._key)
         reader = ChunkReader(self.directory, manifest.chunks)
         kept_apart = f"{EPISODES}/"
-        leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart)]
-        state = _decoded(reader, leaves, manifest.groups)
-        opaque = {leaf.path: bytes(reader.leaf(leaf)) for leaf in manifest.opaque}
+        leaves = [leaf for leaf in manifest.leaves if not leaf.path.startswith(kept_apart) and _is_in(leaf.path, only)]
+        groups = [group for group in manifest.groups if _is_in(group.path, only)]
+        state = _decoded(reader, leaves, groups)
+        wanted = [leaf for leaf in manifest.opaque if _is_in(leaf.path, only) or _holds(leaf.path, only)]
+        opaque = {leaf.path: bytes(reader.leaf(leaf)) for leaf in wanted}
         recipe = self._recipe(manifest) if with_recipe else None
         return StoredSnapshot(manifest, state, opaque, recipe, problems, signer)
 
@@ -282,6 +290,16 @@ class SnapshotStore:
             "trainer.setup(algo, env) before restore"
         )
         raise DamagedError(msg)
+
+
+def _is_in(path: str, only: Sequence[str] | None) -> bool:
+    """Whether a path is one of those, or lies below one."""
+    return only is None or any(path == wanted or path.startswith(f"{wanted}/") for wanted in only)
+
+
+def _holds(path: str, only: Sequence[str] | None) -> bool:
+    """Whether one of those lies below a path."""
+    return only is not None and any(wanted.startswith(f"{path}/") for wanted in only)
 
 
 def _decoded(reader: ChunkReader, leaves: Iterable[Leaf], groups: Iterable[Group] = ()) -> State:
