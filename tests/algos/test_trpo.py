@@ -8,37 +8,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from algos.parts import BATCH, V_LAST, Values, World, one_epoch
 from core.samples import ONE_FORCE, THREE_ACTIONS, TWO_ACTIONS, batch_of
 from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline, ZeroBaseline
 from garage.core import returns, trust_region
 from garage.core.ports import Evaluation
 from garage.core.streams import Streams
-from garage.core.types import End
 from garage.errors import ArgumentError, MismatchError
 from garage.np.objective import MLPObjective
 from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 
-BATCH = batch_of([40, 25, 60, 35], ends=[End.TERMINATED, End.TRUNCATED, End.CUT, End.TERMINATED])
 ROWS = ["LossBefore", "LossAfter", "dLoss", "KLBefore", "KL", "Entropy", "Perplexity"]
-
-
-class World:
-    """As much of an environment as TRPO looks at."""
-
-    def __init__(self, spec):
-        self.spec = spec
-
-
-class Values(ZeroBaseline):
-    """Predicts 3 everywhere and remembers what it was fitted to."""
-
-    def predict(self, batch):
-        return np.full(batch.n_steps, 3.0)
-
-    def fit(self, batch, returns):
-        self.fitted = batch, returns
-        return {"Something": 1.5}
 
 
 def make(*, spec=TWO_ACTIONS, hidden_sizes=(8,), dtype="float64", name="policy", baseline=ZeroBaseline, **options):
@@ -47,10 +28,6 @@ def make(*, spec=TWO_ACTIONS, hidden_sizes=(8,), dtype="float64", name="policy",
     algo = TRPO(env=World(spec), policy=policy, baseline=baseline(spec), **options)
     algo.initialise(Streams(1))
     return algo
-
-
-def one_epoch(algo, batch=BATCH):
-    return algo.epoch(lambda policy, *, fragments: batch, Streams(1))
 
 
 @pytest.fixture
@@ -132,9 +109,8 @@ def batch_like(batch, *, actions, rewards, lengths):
 def test_discount_lambda_and_centring_are_those_of_the_advantages(asked, discount, gae_lambda, center_adv):
     algo = make(discount=discount, gae_lambda=gae_lambda, center_adv=center_adv, baseline=Values)
     one_epoch(algo)
-    v_last = np.array([0.0, 3.0, 3.0, 0.0])  # bootstrapped where time ran out or the batch ended
     expected = returns.advantages(
-        BATCH, np.full(160, 3.0), v_last, discount=discount, gae_lambda=gae_lambda, centre=center_adv
+        BATCH, np.full(160, 3.0), V_LAST, discount=discount, gae_lambda=gae_lambda, centre=center_adv
     )
     np.testing.assert_allclose(asked.weights[0], expected / 160)
 
@@ -145,8 +121,7 @@ def test_the_baseline_is_fitted_to_bootstrapped_discounted_returns(discount):
     one_epoch(algo)
     batch, got = algo.baseline.fitted
     assert batch is BATCH
-    v_last = np.array([0.0, 3.0, 3.0, 0.0])
-    assert np.array_equal(got, returns.discounted_sums(BATCH.rewards, BATCH.lengths, discount, v_last))
+    assert np.array_equal(got, returns.discounted_sums(BATCH.rewards, BATCH.lengths, discount, V_LAST))
 
 
 def test_the_baseline_predicts_before_it_is_fitted():
@@ -281,6 +256,8 @@ def test_at_the_default_damping_a_step_is_well_conditioned(monkeypatch):
         ("damping", [-1e-9, math.nan, math.inf], "at least 0 and finite"),
         ("backtrack_ratio", [0, 1, -0.5, 1.5, math.nan], r"within \(0, 1\)"),
         ("max_backtracks", [-1, 1.5, math.nan, False], "an integer of at least 0"),
+        ("center_adv", [1, None], "True or False"),
+        ("fragments", [1, None], "True or False"),
     ],
 )
 def test_a_bad_option_is_refused_by_name_with_what_was_expected(option, values, expected):
