@@ -24,6 +24,7 @@ _COMMANDS = {
     "ls": "List the runs below a directory.",
     "show": "Show who a run is and what a snapshot of it holds.",
     "verify": "Read everything of a run and name what is damaged.",
+    "replay": "Compute a run anew, and compare it with what was recorded.",
     "diff": "Compare two runs: arguments, versions, code, metrics, state.",
     "tree": "Draw which runs went on from which.",
     "chaos": "Kill and resume an experiment of yours, and see what is lost.",
@@ -58,6 +59,7 @@ Exit codes:
   5    the run is in use by another process
   6    the run's code is not signed by your key
   7    chaos: the run that was killed ended elsewhere
+  8    replay: the run is not as it was recorded
   130  interrupted by Ctrl-C
 """
 
