@@ -10,7 +10,7 @@ import msgspec
 
 from garage.cli import snapshot_name
 from garage.cli.output import print_json, ranges
-from garage.cli.terminal import plain
+from garage.cli.terminal import echo
 from garage.errors import DamagedError
 from garage.storage import comparison
 from garage.storage.comparison import LeafDifference, codes_of, differing
@@ -129,8 +129,7 @@ def diff(ctx: click.Context, a: str, b: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"equal": found.is_equal, **msgspec.to_builtins(found)})
     else:
-        for line in _lines(found, first, second):
-            click.echo(plain(line))
+        echo(*_lines(found, first, second))
     if not found.is_equal:
         ctx.exit(_DIFFERENT)
 

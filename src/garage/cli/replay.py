@@ -8,7 +8,7 @@ import msgspec
 
 from garage.cli import snapshot_name
 from garage.cli.output import print_json
-from garage.cli.terminal import plain
+from garage.cli.terminal import echo
 from garage.experiment.rerun import Compared, Message, Parted, Plan, Request
 from garage.experiment.scratch import rerun_elsewhere
 from garage.storage.comparison import apart
@@ -53,15 +53,14 @@ def replay(  # noqa: PLR0913 - one parameter an option
         for message in messages:
             said.append(message)
             if not as_json:
-                for line in _lines(message, run):
-                    click.echo(plain(line))
+                echo(*_lines(message, run))
     parted = next((message for message in said if isinstance(message, Parted)), None)
     n_unknown = sum(isinstance(message, Compared) and message.equal is None for message in said)
     if as_json:
         print_json(_as_json(run, said))
     elif parted is None:
         n_equal = sum(isinstance(message, Compared) for message in said) - n_unknown
-        click.echo(f"Equal: {n_equal} epochs have the digests that were recorded.")
+        echo(f"Equal: {n_equal} epochs have the digests that were recorded.")
     if parted is not None:
         ctx.exit(_DIFFERENT)
 

@@ -9,7 +9,7 @@ import msgspec
 
 from garage.cli.output import print_json
 from garage.cli.run_summary import runs_below, say_unreadable, summarise
-from garage.cli.terminal import plain
+from garage.cli.terminal import echo
 from garage.errors import ArgumentError, StorageError
 from garage.storage.lineage import counts
 from garage.storage.manifest import Parent
@@ -66,11 +66,9 @@ def tree(directory: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json(msgspec.to_builtins(trees))
     elif trees:
-        for node in trees:
-            for line in _drawn(node):
-                click.echo(plain(line))
+        echo(*(line for node in trees for line in _drawn(node)))
     else:
-        click.echo(f"There are no runs below {root}. `garage run FILE` makes one.", err=True)
+        echo(f"There are no runs below {root}. `garage run FILE` makes one.", err=True)
 
 
 def families(paths: list[Path]) -> list[Node]:
