@@ -84,7 +84,7 @@ def _chaos(trial: Trial, kills: int, *, by_recipe: bool) -> int:
     way = _BY_RECIPE if by_recipe else _BY_CALL
     try:
         for number, kill in enumerate(trial.kills(whole, kills), start=1):
-            click.echo(f"Killed {number} of {kills}: {_place(kill)}")
+            click.echo(f"Killed {number} of {kills}: {_place(kill, max(whole.seen))}")
         killed = trial.finish_killed()
     except FailedError as error:
         click.echo(f"{error.complaint}\n\nDifferent: resumed by {way}, it fails, and it did not fail by itself.")
@@ -108,11 +108,13 @@ def _chaos(trial: Trial, kills: int, *, by_recipe: bool) -> int:
     return DIFFERENT
 
 
-def _place(kill: Kill) -> str:
+def _place(kill: Kill, end: int) -> str:
     """Where a kill hit, and what the process had begun with."""
     line = kill.line
     where = "before its first epoch" if line.epoch < 0 else f"in epoch {line.epoch}"
     after = f', after "{line.text}"' if line.text else ""
+    if line.epoch >= end:
+        where, after = "after the last epoch", ""
     if kill.began_at is None:
         return where + after
     return f"{where}{after}; it had {'gone on' if kill.resumed else 'begun'} at epoch {kill.began_at}"
@@ -141,7 +143,7 @@ def _explain(trial: Trial, whole: WholeRun, parting: Parting) -> None:
         if not lost:
             click.echo("A whole run again is equal, so it is resuming that loses something; no attribute shows it.")
             _show("Attributes that differ after that epoch", parted_with(whole.seen, seen, parting.epoch))
-        click.echo("What has to survive belongs into state_dict() and load_state_dict(); see your-own-algorithm.md.")
+        click.echo("What has to survive belongs into state_dict(), see docs/your-own-algorithm.md.")
 
 
 def _differs_from_itself(trial: Trial, whole: WholeRun) -> bool:
