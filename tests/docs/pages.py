@@ -30,7 +30,7 @@ class Block(NamedTuple):
 
 def markdown_files():
     """All of the project's Markdown files."""
-    folders = (ROOT, ROOT / "docs", ROOT / "docs" / "design", ROOT / "examples")
+    folders = (ROOT, ROOT / "docs", ROOT / "docs" / "algorithms", ROOT / "docs" / "design", ROOT / "examples")
     return sorted(path for folder in folders for path in folder.glob("*.md"))
 
 
