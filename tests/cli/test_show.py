@@ -5,6 +5,14 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from garage.algos import TRPO
+from garage.baselines import LinearFeatureBaseline
+from garage.cli.main import garage
+from garage.envs import GymEnv
+from garage.experiment import ExperimentContext, Trainer
+from garage.np.policies import CategoricalMLPPolicy
 
 UNPICKLED = """
 import pickle, sys
@@ -108,3 +116,15 @@ def test_a_run_without_a_recipe_says_why_and_how_to_go_on(garage):
     printed = garage("show", garage.run_path).stdout
     assert "recipe      none: " in printed
     assert f"trainer.setup(algo, env); trainer.restore('{garage.run_path}'); trainer.resume(n_epochs=2)" in printed
+
+
+@pytest.mark.parametrize(("native", "rung"), [(True, "arrays"), (False, "replay")])
+def test_it_says_how_episodes_in_flight_go_on(tmp_path, native, rung):
+    env = GymEnv("CartPole-v1", native_lanes=native)
+    policy = CategoricalMLPPolicy(env.spec, hidden_sizes=(8,))
+    algo = TRPO(env=env, policy=policy, baseline=LinearFeatureBaseline(env.spec), fragments=True)
+    trainer = Trainer(ExperimentContext(str(tmp_path / "run")))
+    trainer.setup(algo, env, n_lanes=4, n_groups=2)
+    trainer.train(n_epochs=1, batch_size=40)
+    shown = CliRunner().invoke(garage, ["show", str(tmp_path / "run")])
+    assert f"mid-episode 8 lanes go on by {rung}\n" in shown.stdout

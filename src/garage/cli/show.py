@@ -1,7 +1,9 @@
 """``garage show``: who a run is, and what one of its snapshots holds. Reads manifests only, and unpickles nothing."""
 
 import contextlib
+import re
 import shlex
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from garage.storage.store import SnapshotStore
 
 _LEAVES_SHOWN = 20
 _SHORT = 12
+_CARRIED = re.compile(r"sampler/carried/[^/]+/[0-9]+/lanes/(steps$|world/(?P<rung>[^/]+)/)")
 
 
 class _View(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +184,7 @@ def _snapshot_lines(manifest: Manifest, signed: str) -> list[str]:
     versions = {name: value for name, value in manifest.fingerprint.items() if isinstance(value, str | int)}
     opaque = ", ".join(f"{leaf.path} ({_size(leaf):,} bytes)" for leaf in manifest.opaque)
     recipe = f"none: {manifest.recipe_problem}" if manifest.recipe is None else manifest.recipe[:_SHORT]
+    in_flight, rung = _in_flight(leaves)
     lines = [f"Epoch {manifest.epoch}, saved {manifest.written_at}", f"  digest      {manifest.digest}"]
     lines += pairs(
         [
@@ -188,6 +192,7 @@ def _snapshot_lines(manifest: Manifest, signed: str) -> list[str]:
             ("stats", " ".join(f"{name}={_short(value)}" for name, value in manifest.stats.items())),
             ("recipe", recipe),
             ("opaque", opaque or "none"),
+            *([("mid-episode", f"{in_flight} lanes go on by {rung}")] if rung else []),
             ("signature", signed),
             ("made with", ", ".join(f"{name} {value}" for name, value in versions.items())),
         ]
@@ -211,6 +216,18 @@ def _snapshot_lines(manifest: Manifest, signed: str) -> list[str]:
         columns = [[column.name, column.dtype, str([group.rows, *column.shape])] for column in group.columns]
         lines += [f"    {line}" for line in aligned(columns)]
     return lines
+
+
+def _in_flight(leaves: Sequence[Leaf]) -> tuple[int, str]:
+    """How many lanes are in mid-episode, and how they go on; see `garage.core.ports.Rung`."""
+    n_lanes, rungs = 0, set()
+    for leaf in leaves:
+        carried = _CARRIED.match(leaf.path)
+        if carried and carried["rung"]:
+            rungs.add(carried["rung"])
+        elif carried:
+            n_lanes += sum(leaf.shape)
+    return n_lanes, " and ".join(sorted(rungs))
 
 
 def _continuation(view: _View) -> str:
