@@ -8,6 +8,7 @@ import click
 
 from garage.cli import snapshot_name
 from garage.errors import NothingLeftError
+from garage.experiment import portable
 from garage.experiment.recipes import surroundings_of
 from garage.experiment.tf_trainer import trainer_for
 from garage.experiment.trainer import Trainer
@@ -33,18 +34,31 @@ from garage.storage.writer import rewind as abandon_after
 @click.option("--n-epochs", type=int, help="In all, not in addition; by default as before.")
 @click.option("--batch-size", type=int, help="Steps of an epoch; by default as before.")
 @click.option("--trust", is_flag=True, help="Run its code although your key has not signed it.")
+@click.option("--portable/--no-portable", "is_portable", default=None, help="See `garage run`; by default as before.")
 def resume(  # noqa: PLR0913 - one parameter an option
-    run: Path, which: int | str, *, rewind: bool, n_epochs: int | None, batch_size: int | None, trust: bool
+    run: Path,
+    which: int | str,
+    *,
+    rewind: bool,
+    n_epochs: int | None,
+    batch_size: int | None,
+    trust: bool,
+    is_portable: bool | None,
 ) -> None:
     """Go on with RUN, a run's directory.
 
     From its newest snapshot the run goes on in place; from an older one in a new directory beside it, unless
     --rewind is given. Rebuilding the experiment runs the code that the run's recipe names.
     """
-    if rewind:
-        if not isinstance(which, int):
-            msg = "--rewind needs --from EPOCH, the epoch after which all are abandoned."
-            raise click.UsageError(msg)
+    if rewind and not isinstance(which, int):
+        msg = "--rewind needs --from EPOCH, the epoch after which all are abandoned."
+        raise click.UsageError(msg)
+    if is_portable is None:
+        manifest = SnapshotStore(run).read(which, with_recipe=False, only=()).manifest
+        is_portable = portable.is_recorded(manifest.fingerprint)
+    if is_portable:
+        portable.enter()
+    if rewind and isinstance(which, int):
         _rewind(run, which, n_epochs, batch_size, trust=trust)
     with _trainer(run, which, trust=trust) as trainer:
         trainer.restore(run, "last" if rewind else which, trust=trust)

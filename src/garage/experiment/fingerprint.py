@@ -64,7 +64,7 @@ def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list
 
     In portable mode the kind of CPU is no difference.
     """
-    was, is_portable = (side.get("portable") is True for side in (recorded, present))
+    was, is_portable = (portable.is_recorded(side) for side in (recorded, present))
     lines = [] if was == is_portable else [f"portable mode: {_ON[was]} when saved, {_ON[is_portable]} now"]
     passed_over = {"portable", "cpu"} if was and is_portable else {"portable"}
     for key in [*recorded, *(key for key in present if key not in recorded)]:

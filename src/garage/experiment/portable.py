@@ -80,7 +80,8 @@ def settings() -> dict[str, str]:
     baseline, dispatched, found = _numpy_features()
     needed = {"X86_V3"} if "X86_V3" in baseline | dispatched else {"AVX2", "FMA3", "F16C"}  # since NumPy 2.4; before
     if needed - found:
-        hidden = f"; {_NUMPY}={os.environ[_NUMPY]} may hide it" if _NUMPY in os.environ else ""
+        hiding = [f"{name}={os.environ[name]}" for name in (_NUMPY, "NPY_ENABLE_CPU_FEATURES") if name in os.environ]
+        hidden = f"; {' and '.join(hiding)} may hide it" if hiding else ""
         _refuse(f"this machine is none of x86-64-v3: NumPy finds no {' '.join(sorted(needed - found))}{hidden}")
     if baseline - _V3:
         _refuse(f"this NumPy was built for newer CPUs only: it needs {' '.join(sorted(baseline - _V3))}")
@@ -91,6 +92,11 @@ def settings() -> dict[str, str]:
 def active() -> bool:
     """Whether this process is in portable mode: everything was pinned when it started."""
     return all(os.environ.get(name) == value for name, value in _SETTINGS.items()) and not _at_large()
+
+
+def is_recorded(fingerprint: Mapping[str, Any]) -> bool:
+    """Whether a recorded fingerprint says that its process was in portable mode."""
+    return fingerprint.get("portable") is True
 
 
 def _pinned(environment: Mapping[str, str]) -> dict[str, str]:
