@@ -311,7 +311,7 @@ def test_lanes_asked_for_stay_where_the_snapshot_knows_of_none():
     trainer = new_trainer(setup={"n_lanes": 3, "n_groups": 2})
     trainer.restore("run")
     trainer.resume(n_epochs=2, batch_size=60)
-    state = restored("run")._run.collector.sampler_state()
+    state = restored("run")._progress.run.collector.sampler_state()
     assert (state["n_lanes"], state["n_groups"]) == (3, 2)
 
 
@@ -363,7 +363,7 @@ def test_differences_of_the_fingerprint_are_said(run, monkeypatch, capsys):
     trainer = restored(run)
     said = [line for line in messages(capsys.readouterr().out) if "last bits" in line]
     start = "The numbers may differ from the original's in their last bits: "
-    assert said == [f"{start}numpy: {np.__version__} when saved, 9.9 now", f"{start}new: None when saved, 1 now"]
+    assert said == [f"{start}numpy: {np.__version__} when saved, 9.9 now; new: None when saved, 1 now"]
     assert trainer.resume(n_epochs=6) > 0
 
 

@@ -19,9 +19,10 @@ from garage.experiment import recipes
 from garage.experiment.arguments import loading
 from garage.experiment.collector import Collector
 from garage.experiment.deterministic import import_loaded_frameworks
-from garage.experiment.fingerprint import differences, recorded_threads
+from garage.experiment.fingerprint import recorded_threads
 from garage.experiment.progress import Progress
 from garage.experiment.recorded_run import RecordedRun
+from garage.experiment.restore_report import consequences
 from garage.experiment.restoring import rebuilt
 from garage.experiment.run_state import Run, capture_state, compute_epoch, load_state
 from garage.experiment.surroundings import ProcessAlone
@@ -178,7 +179,7 @@ class _Rerun:
         """What may make a difference, and what is not compared."""
         manifest = self._snapshot.manifest
         opaque = [f"`{leaf.path}` was pickled whole, so no digest covers it: not compared." for leaf in manifest.opaque]
-        return [*differences(manifest.fingerprint, self.progress.fingerprint()), *opaque]
+        return [*consequences(manifest.fingerprint, self.progress.fingerprint()), *opaque]
 
     def close(self) -> None:
         """Let go of lanes."""

@@ -14,8 +14,9 @@ from garage.experiment.arguments import Stats, TrainArgs, loading, recorded, tab
 from garage.experiment.collector import Collector
 from garage.experiment.destination import Origin
 from garage.experiment.deterministic import import_loaded_frameworks
-from garage.experiment.fingerprint import differences, recorded_threads
+from garage.experiment.fingerprint import recorded_threads
 from garage.experiment.progress import Progress
+from garage.experiment.restore_report import report
 from garage.experiment.run_state import Run, load_state, restored_episodes
 from garage.experiment.surroundings import ProcessAlone
 from garage.experiment.trust import need_trust
@@ -56,7 +57,7 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
     import_loaded_frameworks()  # those that the recipe has imported
     progress.run, progress.is_whole = run, False  # until all of it is loaded
     with loading(f"epoch {manifest.epoch} of {path}"):
-        load_state(run, snapshot, rebuilt=not progress.is_set_up)
+        lost = load_state(run, snapshot, rebuilt=not progress.is_set_up)
         run.seed = Streams(take(take(snapshot.state, "counters", "the run"), "seed", "the counters")).seed
     origin = _with_seed(run, Origin(path, manifest, run.seed, newest=newest, reseeded=False))
     progress.writer, progress.origin, progress.is_whole = None, origin, True
@@ -72,8 +73,8 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
         logger.info("%s", line)
     progress.n_threads = progress.n_threads or recorded_threads(manifest.fingerprint)
     with progress.threads():
-        for line in differences(manifest.fingerprint, progress.fingerprint()):
-            logger.warning("The numbers may differ from the original's in their last bits: %s", line)
+        for line in report(snapshot, progress.fingerprint(), lost):
+            logger.warning("%s", line)
     progress.generators = take(snapshot.state, "process", "the run")
     if not origin.reseeded:
         with loading(f"epoch {manifest.epoch} of {path}"):

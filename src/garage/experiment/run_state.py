@@ -1,6 +1,5 @@
 """The objects of a run and the state tree that they make together."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -17,8 +16,6 @@ from garage.errors import ArgumentError, MismatchError, RecipeError
 from garage.experiment import recipes
 from garage.experiment.collector import Collector
 from garage.storage.store import EPISODES, StoredSnapshot
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -89,8 +86,8 @@ def capture_state(
     return state, opaque
 
 
-def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> None:
-    """Put a snapshot's state into a run's objects; all but the process's generators.
+def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> list[str]:
+    """Put a snapshot's state into a run's objects, all but the process's generators; what had no place, a line each.
 
     Args:
         run: its objects; an algorithm without a state of its own is replaced.
@@ -109,8 +106,7 @@ def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> None:
             "state_dict() and load_state_dict(state)."
         )
         raise RecipeError(msg)
-    for line in run.surroundings.load_state_dict(state):
-        logger.warning("Not loaded: %s", line)
+    lost = run.surroundings.load_state_dict(state)
     if "algo" in snapshot.opaque:
         run.algo = recipes.load_opaque(snapshot.opaque["algo"])
     elif isinstance(run.algo, Stateful):
@@ -137,6 +133,7 @@ def load_state(run: Run, snapshot: StoredSnapshot, *, rebuilt: bool) -> None:
         msg = f"Cannot load the counters: their epoch is {epoch!r}, that of the snapshot {snapshot.manifest.epoch}."
         raise MismatchError(msg)
     run.collector.load_state(take(state, "sampler", "the run"), counters)
+    return lost
 
 
 def restored_episodes(state: State | None) -> EpisodeBatch | None:
