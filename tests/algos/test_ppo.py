@@ -260,3 +260,10 @@ def test_a_state_without_a_part_is_refused_by_name(part):
     del state[part]
     with pytest.raises(MismatchError, match=f"PPO: `{part}` is missing"):
         algo.load_state_dict(state)
+
+
+@pytest.mark.parametrize("n_epochs", [-1, 1.0, True, None])
+def test_a_number_of_epochs_that_is_none_is_refused(n_epochs):
+    algo = make()
+    with pytest.raises(MismatchError, match="`n_epochs` is"):
+        algo.load_state_dict(algo.state_dict() | {"n_epochs": n_epochs})

@@ -154,9 +154,13 @@ class PPO(Component):
 
     def load_state_dict(self, state: State) -> None:
         """Take everything back."""
+        n_epochs = take_as(state, "n_epochs", "PPO", int)
+        if n_epochs < 0:
+            msg = f"Cannot load the state of PPO: `n_epochs` is {n_epochs}, expected at least 0."
+            raise MismatchError(msg)
         on_policy.load_state(self.policy, self.baseline, state, "PPO")
         self._moments = Moments.of_state(take(state, "optimizer", "PPO"), len(self.policy.theta), "PPO/optimizer")
-        self._n_epochs = take_as(state, "n_epochs", "PPO", int)
+        self._n_epochs = n_epochs
 
     def _improve(self, batch: EpisodeBatch, a_t: Array, streams: Streams) -> Metrics:
         logger.info("Optimizing policy...")
