@@ -9,11 +9,12 @@ and a small state of 5 MB in 60 arrays. Prints medians with the range and the ba
 - first: a whole commit of the full group, of which training waits for the capture, beside writing the same bytes into
   one file and syncing it;
 - restore: reading it, beside reading the same packs raw and hashing them with BLAKE3, each in a process of its own;
+  and "restore raw, huge": the same into one NumPy array, whose memory the system gives in huge pages, as a group's;
 - manifest: encoding and decoding it;
 - gap: the longest time that another thread is kept from running while the first snapshot is written, and in as long a
   time without.
 
-Writes the same as JSON to ``--out``. Files go below ``--folder``, which should be on the disk that runs are on.
+Writes the same as JSON to ``--json``. Files go below ``--folder``, which should be on the disk that runs are on.
 """
 
 import argparse
@@ -142,6 +143,18 @@ def read_raw(path: Path) -> None:
         blake3(data).hexdigest()
 
 
+def read_raw_huge(path: Path) -> None:
+    """The same, into memory of the kind that arrays have."""
+    paths = pack_paths(path)
+    held = np.zeros(sum(file.stat().st_size for file in paths), np.uint8)
+    start = 0
+    for pack in paths:
+        with pack.open("rb", buffering=0) as file:
+            n_bytes = file.readinto(held[start:])
+        blake3(held[start : start + n_bytes]).hexdigest()
+        start += n_bytes
+
+
 def restore(path: Path) -> None:
     """The newest snapshot."""
     SnapshotStore(path).read()
@@ -156,7 +169,7 @@ def in_a_process(name: str, path: Path) -> float:
 
 def whole(folder: Path, group: TrackedGroup, n_rounds: int) -> dict[str, list[float]]:
     """The first snapshot and its restoring, beside raw writing and reading."""
-    names = ("first", "first capture", "first raw", "restore", "restore raw", "gap", "gap idle")
+    names = ("first", "first capture", "first raw", "restore", "restore raw", "restore raw, huge", "gap", "gap idle")
     found: dict[str, list[float]] = {name: [] for name in names}
     blocks = [content.tobytes() for content in group.captured().contents if content is not None]
     for index in range(n_rounds):
@@ -175,6 +188,7 @@ def whole(folder: Path, group: TrackedGroup, n_rounds: int) -> dict[str, list[fl
             found["first"].append(time.perf_counter() - begun)
             del state
         found["restore raw"].append(in_a_process("read_raw", path))
+        found["restore raw, huge"].append(in_a_process("read_raw_huge", path))
         found["restore"].append(in_a_process("restore", path))
         with contextlib.closing(writer_at(folder / f"gap{index}")) as writer, Gaps() as gaps:
             frozen = copied({"algo": {"replay": group}}, writer.keeps)
@@ -246,7 +260,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5, help="of the first snapshot; of the others five times as many")
     parser.add_argument("--folder", type=Path, default=Path())
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     group = TrackedGroup(given.rows, COLUMNS)
     for start in range(0, given.rows, 50_000):
@@ -266,11 +280,11 @@ def main() -> None:
         ("small save", middle["small save"] * 1e3, "ms", 5),
     ]
     for key, values in found.items():
-        print(f"{key:15} {middle[key]:12.5g}   {min(values):.5g} to {max(values):.5g}   ({len(values)})")
+        print(f"{key:18} {middle[key]:12.5g}   {min(values):.5g} to {max(values):.5g}   ({len(values)})")
     for key, value, unit, bar in bars:
         print(f"{key:15} {value:8.3f} {unit}, bar {bar}: {'kept' if value <= bar else 'MISSED'}")
-    if given.out is not None:
-        given.out.write_text(json.dumps({"rows": given.rows, "found": found}, indent=1) + "\n", encoding="utf-8")
+    if given.json is not None:
+        given.json.write_text(json.dumps({"rows": given.rows, "found": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import pytest
 from garage.core import state as state_trees
 from garage.core.tracked import TrackedGroup
 from garage.errors import DamagedError, FormatVersionError, NoSnapshotError, StorageError
+from garage.storage import files
 from garage.storage.packs import pack_names
+from garage.storage.prune import Keep, prune
 from garage.storage.run_directory import RunDirectory, whole_lines
 from garage.storage.store import SnapshotStore
 from storage.counted_reads import CountedReads, stored_bytes
@@ -525,3 +527,41 @@ def test_damage_elsewhere_does_not_keep_a_part_from_being_read(with_group):
     assert state_trees.differences({"algo": {"policy": state_of(1)["algo"]["policy"]}}, snapshot.state) == []
     with pytest.raises(DamagedError, match="Cannot read `algo/replay`: rows 2048 to 3071"):
         SnapshotStore(path).read(only=["algo/replay"])
+
+
+# Many snapshots
+
+
+def opened_files(monkeypatch, action):
+    """How many files are opened to be read, packs apart, and how many packs."""
+    others, open_file = [], files.open_file
+
+    def counted(path):
+        others.append(path)
+        return open_file(path)
+
+    with monkeypatch.context() as patch:
+        packs_read = CountedReads(patch)
+        patch.setattr(files, "open_file", counted)
+        action()
+    return len(others), packs_read.n_opened
+
+
+def test_what_many_snapshots_cost_grows_with_their_manifests_alone(tmp_path, monkeypatch):
+    path, counts = tmp_path / "run", {}
+    with contextlib.closing(opened(path, "all")) as writer:
+        for n in (10, 20, 30):
+            for epoch in range(n - 10, n):
+                writer.commit(capture_of(epoch))
+            actions = {
+                "list": SnapshotStore(path).epochs,
+                "restore": SnapshotStore(path).read,
+                "prune": lambda: prune(RunDirectory(path), Keep.of(["last", "gap:7"]), dry_run=True),
+            }
+            counts[n] = {name: opened_files(monkeypatch, action) for name, action in actions.items()}
+    for name, most_per_snapshot in {"list": 1, "restore": 1, "prune": 3}.items():
+        (few, few_packs), (more, more_packs), (most, most_packs) = (counts[n][name] for n in (10, 20, 30))
+        assert most - more == more - few <= 10 * most_per_snapshot, name
+        # The packs of one snapshot at most: its own one, and that of what has not changed since the first.
+        assert few_packs == more_packs == most_packs <= 12, name
+    assert counts[30]["list"][1] == 0

@@ -35,8 +35,8 @@ _DOUBT_AFTER = 2
 """So many chunks in a row that gained nothing, and the next ones are compressed only if samples of them gain."""
 _SAMPLE_BYTES = 2048
 _N_SAMPLES = 8
-_N_WRITING = 2
-"""Packs of one snapshot that are written at the same time."""
+_N_WRITING = 4
+"""Packs of one snapshot that are written at the same time: some are prepared, the others wait for the device."""
 
 
 class LeafBytes:
@@ -188,7 +188,7 @@ def store(
 def _written(
     directory: RunDirectory, disk: Disk, batches: Sequence[Sequence[tuple[str, bytes | memoryview]]]
 ) -> Iterable[list[Chunk]]:
-    """Each batch as a pack. Of several, one is prepared while the device takes the other."""
+    """Each batch as a pack. Of several, some are prepared while the device takes others."""
 
     def write(batch: Sequence[tuple[str, bytes | memoryview]]) -> list[Chunk]:
         compressor = _Compressor()
