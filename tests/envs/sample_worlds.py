@@ -170,6 +170,14 @@ class Stopwatch(Walk):
         return observation, reward, terminated, truncated, {"age": info["age"], "clock": Stopwatch.n_steps}
 
 
+class Hashing(Walk):
+    """Does what the hashes of its strings say, which are others in each process."""
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward + hash("wind") % 1000, terminated, truncated, info
+
+
 class WrongShape(Walk):
     def step(self, action):
         observation, reward, terminated, truncated, info = super().step(action)

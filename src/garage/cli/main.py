@@ -19,6 +19,7 @@ from garage.errors import (
 )
 
 _COMMANDS = {
+    "check-env": "Say whether an environment keeps what exactness rests on.",
     "run": "Run an experiment of a file, or go on with it.",
     "resume": "Go on with a run from one of its snapshots.",
     "ls": "List the runs below a directory.",
@@ -35,7 +36,7 @@ _COMMANDS = {
     "du": "Show what runs take up on the disk.",
     "export": "Write a snapshot's values to a file for other programs.",
 }
-"""Each is a function of that name in the module of that name; the help is here so that listing loads none."""
+"""Each is a function of that name (_ for -) in the module of that name; the help is here so that listing loads none."""
 
 _EXIT_CODES: tuple[tuple[type[GarageError], int], ...] = (
     (ArgumentError, 2),
@@ -60,6 +61,7 @@ Exit codes:
   6    the run's code is not signed by your key
   7    chaos: the run that was killed ended elsewhere
   8    replay: the run is not as it was recorded
+  9    check-env: runs of the environment are not exact
   130  interrupted by Ctrl-C
 """
 
@@ -75,7 +77,8 @@ class Commands(click.Group):
         """The command of that name, loaded."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"garage.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"garage.cli.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above

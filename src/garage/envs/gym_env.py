@@ -130,6 +130,16 @@ class GymEnv(Component):
         return self._spec
 
     @property
+    def source(self) -> Source:
+        """Where its environments come from."""
+        return self._source
+
+    @property
+    def fresh_episodes(self) -> bool:
+        """Whether each episode gets an environment of its own."""
+        return self._fresh_episodes
+
+    @property
     def lane_width(self) -> int:
         """How many lanes are stepped together at best: 64 in NumPy, 8 separate environments, 1 lone instance."""
         if self._native is not None:
