@@ -28,8 +28,9 @@ demo: $(DEMO_VENV)/.ready
 test: setup
 	$(BIN)/python -m pytest -n 2 -m "not long"
 
+# Stopped, it goes on where it was; `rm .pytest_cache/passed.txt` begins anew.
 test-long: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --go-on
 
 coverage: setup
 	rm -f .coverage .coverage.*
