@@ -2,8 +2,8 @@
 
 Each final policy plays 50 episodes with its actions drawn and 50 greedily, all of them with the same seeds, in
 gymnasium's own environment. A row says, over the training seeds: the mean, the interquartile mean (of the middle
-half), the least, and a 95 % interval of the mean by 10,000 bootstrap samples. Exits with 1 if TRPO was learned and its
-drawn actions have a mean return below 475 on CartPole-v1, where it is run as in ``examples/np/trpo_cartpole.py``.
+half), the least, and a 95 % interval of the mean by 10,000 bootstrap samples. Exits with 1 if one of our algorithms has
+a greedy mean return below 475 on CartPole-v1; TRPO is run as in ``examples/np/trpo_cartpole.py``.
 
 The settings of stable-baselines3's PPO are those of rl-baselines3-zoo, ``hyperparams/ppo.yml``.
 """
@@ -38,6 +38,7 @@ from garage.np.value_functions import MLPValueFunction
 STEPS = 100_000
 EPISODES = 50
 SOLVED = 475
+PEER = "PPO of stable-baselines3"
 
 Act = Callable[[np.ndarray, Any], np.ndarray]
 """From one observation, and a generator or None to be greedy, to one action."""
@@ -142,7 +143,7 @@ def peers(world: str, n_envs: int, **settings: Any) -> Case:
         model.learn(STEPS)
         return lambda observation, generator: model.predict(observation, deterministic=generator is None)[0]
 
-    return Case(world, "PPO of stable-baselines3", learn)
+    return Case(world, PEER, learn)
 
 
 CASES = (
@@ -225,7 +226,7 @@ def main() -> int:
                 flush=True,
             )
         rows += [f"| {world} | {algorithm} | {kind} | {summary(values)} |" for kind, values in returns.items()]
-        if (world, algorithm) == ("CartPole-v1", "TRPO") and np.mean(returns["drawn"]) < SOLVED:
+        if world == "CartPole-v1" and algorithm != PEER and np.mean(returns["greedy"]) < SOLVED:
             status = 1
     print(f"\n{len(asked.seeds)} seeds, {STEPS:,} steps:\n")
     print("| world | algorithm | actions | mean | interquartile mean | least | 95 % interval of the mean |")
