@@ -45,8 +45,12 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 
 bench: setup
+	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benchmarks/epoch.py
 	$(BIN)/python benchmarks/snapshot.py
+	$(BIN)/python benchmarks/snapshot_peers.py
+	$(BIN)/python benchmarks/snapshot_epochs.py
+	$(BIN)/python benchmarks/snapshot_many.py
 	$(BIN)/python benchmarks/learning.py
 
 clean:

@@ -49,7 +49,7 @@ def reads(directory, placed, cut):
     return [reader.leaf(leaf) for leaf in cut]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)  # it waits for the device
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(KINDS)), st.sampled_from(SIZES), st.integers(0, 1000)), max_size=6
