@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 
-from experiment.parts import trained
+from experiment.parts import Scripted, trained
+from garage.envs import GymEnv
 from garage.experiment import fingerprint as module
 from garage.experiment.fingerprint import differences, fingerprint, provenance
 
@@ -34,10 +35,21 @@ def test_a_run_keeps_both():
     assert found["folder"] == str(Path.cwd())
     assert any(package.startswith("numpy==") for package in found["packages"])
     assert found["fingerprint"]["threads"] == 1
-    assert set(found) == set(provenance())
+    assert set(found) == set(provenance(GymEnv("CartPole-v1")))
+    assert found["git"] is None
+    assert found["environment"]["description"].startswith("<GymEnv: CartPole-v1")
+    assert found["environment"]["max_episode_length"] == 500
+    assert found["environment"]["action_space"] == "Discrete(2)"
     manifest = json.loads(Path("run/snapshots/000000.json").read_text())
     policies = {"policy": "garage.np.policies.CategoricalMLPPolicy"}
     assert manifest["fingerprint"] == found["fingerprint"] | {"policies": policies}
+
+
+def test_a_world_of_ones_own_is_described_alike_in_every_process():
+    first, second = (provenance(Scripted(lambda generator: 3))["environment"] for _ in range(2))
+    assert first == second
+    assert first["type"] == "experiment.parts.Scripted"
+    assert "0x" not in first["description"]
 
 
 def test_differences_are_said_one_by_one():
@@ -64,7 +76,7 @@ def test_what_a_system_does_not_say(monkeypatch):
     found = module.fingerprint()
     assert found["garage"] is None
     assert found["cpu"] == (platform.processor() or platform.machine())
-    assert module.provenance()["numpy_simd"] == []
+    assert module.provenance(GymEnv("CartPole-v1"))["numpy_simd"] == []
     monkeypatch.setattr(Path, "is_file", lambda self: True)
     monkeypatch.setattr(Path, "read_text", lambda self: "processor: 1\n")
     assert module.fingerprint()["cpu"] == found["cpu"]

@@ -107,3 +107,23 @@ def test_large_files_are_left_out_and_a_large_archive_is_said(repository, monkey
     path = run()
     assert "small too" in archived(path)
     assert "wrap_experiment(archive_launch_repo=False) leaves it out" in caplog.text
+
+
+def test_the_state_of_a_repository_in_two_words(repository):
+    changed = launch_archive.git_state(Path.cwd())
+    Path("untracked ünd.txt").write_text("of no consequence")
+    assert launch_archive.git_state(Path.cwd()) == changed
+    Path("code/tracked.py").write_text("other")
+    other = launch_archive.git_state(Path.cwd())
+    assert other["commit"] == changed["commit"]
+    assert len({changed["diff"], other["diff"], ""}) == 3
+    git("commit", "-a", "-m", "second")
+    clean = launch_archive.git_state(Path("code"))
+    assert clean["diff"] == ""
+    assert clean["commit"] != changed["commit"]
+
+
+def test_no_repository_or_no_commit_has_no_state():
+    assert launch_archive.git_state(Path.cwd()) is None
+    git("init")
+    assert launch_archive.git_state(Path.cwd()) is None

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 import sys
 from collections.abc import Mapping
@@ -13,11 +14,14 @@ import numpy as np
 import threadpoolctl
 
 from garage import process
+from garage.core.ports import Env
 from garage.experiment import portable
+from garage.experiment.launch_archive import git_state
 
 _PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
 
 _MOST_THREADS = 4096
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 _ON = {True: "on", False: "off"}
 
@@ -43,12 +47,18 @@ def fingerprint() -> dict[str, Any]:
     }
 
 
-def provenance() -> dict[str, Any]:
-    """What a run was started with, for run directories."""
+def provenance(env: Env) -> dict[str, Any]:
+    """What a run was started with, for run directories.
+
+    Args:
+        env: its world.
+    """
     packages = sorted({f"{found.name}=={found.version}" for found in metadata.distributions()}, key=str.lower)
     return {
         "fingerprint": fingerprint(),
         "packages": packages,
+        "git": git_state(Path.cwd()),
+        "environment": _described(env),
         "command": sys.argv,
         "folder": str(Path.cwd()),
         "host": socket.gethostname(),
@@ -82,6 +92,18 @@ def recorded_threads(recorded: Mapping[str, Any]) -> int | None:
     """How many threads a run was trained with; None if it does not say, or says what cannot be."""
     threads = recorded.get("threads")
     return threads if type(threads) is int and 1 <= threads <= _MOST_THREADS else None
+
+
+def _described(env: Env) -> dict[str, Any]:
+    """A world in words, without what is another one in each process."""
+    spec = env.spec
+    return {
+        "type": f"{type(env).__module__}.{type(env).__qualname__}",
+        "description": _ADDRESS.sub("", repr(env)),
+        "observation_space": repr(spec.observation_space),
+        "action_space": repr(spec.action_space),
+        "max_episode_length": spec.max_episode_length,
+    }
 
 
 def _version(package: str) -> str | None:

@@ -6,6 +6,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from blake3 import blake3
+
 logger = logging.getLogger(__name__)
 
 _FILE_BYTES = ARCHIVE_BYTES = 8 << 20
@@ -45,6 +47,16 @@ def archive_launch_repository(directory: Path) -> None:
     with tarfile.open(directory / "launch_archive.tar.xz", "w:xz", preset=1) as archive:
         for path in kept:
             archive.add(path, arcname=str(path.relative_to(root)), recursive=False)
+
+
+def git_state(folder: Path) -> dict[str, str] | None:
+    """The commit that a folder's repository is at, and BLAKE3 of what tracked files differ from it by; or None."""
+    try:
+        commit = _git("rev-parse", "--verify", "--quiet", "HEAD", cwd=folder)
+        diff = _git("diff", "HEAD", "--full-index", "--no-ext-diff", cwd=folder)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit.decode().strip(), "diff": blake3(diff).hexdigest() if diff else ""}
 
 
 def _git(*arguments: str, cwd: Path) -> bytes:

@@ -21,17 +21,17 @@ from garage.storage.writer import Capture, RunWriter, rewind
 logger = logging.getLogger(__name__)
 
 
-def capture(progress: Progress, epoch: int, fingerprint: dict[str, Any], *, is_saved: bool = True) -> Capture:
+def capture(progress: Progress, epoch: int, fingerprint: dict[str, Any], *, is_savable: bool = True) -> Capture:
     """What the trainer holds, as it is now.
 
     Args:
         progress: the trainer's.
         epoch: the last finished one.
         fingerprint: what it was computed with.
-        is_saved: whether a snapshot is to be written of it, or its digest alone.
+        is_savable: whether a snapshot may be written of it, and not its digest alone.
     """
     run, args, writer = progress.need_run("save"), progress.args, progress.writer
-    keeps = keeps_none if writer is None else writer.keeps if is_saved else keeps_hashed
+    keeps = keeps_none if writer is None else writer.keeps if is_savable else keeps_hashed
     batch = progress.stats.last_episode if args and args.store_episodes else None
     state, opaque = capture_state(run, epoch, batch, keeps)
     return Capture(
@@ -58,7 +58,7 @@ def writing(progress: Progress) -> Iterator[RunWriter]:
         if begins:
             for problem in writer.problems:
                 logger.warning("%s", problem)
-            writer.write_file("provenance.json", pretty(provenance()))
+            writer.write_file("provenance.json", pretty(provenance(progress.need_run("save").env)))
             logger.info("Writing to %s", writer.directory.path)
         yield writer
 
