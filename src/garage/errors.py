@@ -23,6 +23,9 @@
         ├── WriteError                        the disk refused a write
         └── NothingLeftError                  the run has already reached its epochs
 
+    SystemExit
+    └── Preempted                           a signal asked the process to stop; no error of anybody's
+
 Each message says what happened and where, what was found, what was expected, and what to do next.
 """
 
@@ -105,3 +108,17 @@ class WriteError(StorageError):
 
 class NothingLeftError(StorageError):
     """The run has already reached the number of epochs that was asked for."""
+
+
+class Preempted(SystemExit):
+    """A signal asked the process to stop, and what was finished is saved; the process exits with ``code``.
+
+    It is no `GarageError`: nothing went wrong, and whoever catches errors must not keep the process from ending.
+
+    Attributes:
+        signal_name: such as ``"SIGTERM"``.
+    """
+
+    def __init__(self, signal_name: str, code: int) -> None:
+        super().__init__(code)
+        self.signal_name = signal_name

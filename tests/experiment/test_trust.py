@@ -446,4 +446,4 @@ def test_recipes_are_loaded_in_few_places():
         for path in package.rglob("*.py")
         if any(call in path.read_text(encoding="utf-8") for call in ("recipes.load(", "recipes.load_opaque("))
     }
-    assert callers == {"experiment/trainer.py", "experiment/run_state.py", "experiment/load_policy.py"}
+    assert callers == {"experiment/restoring.py", "experiment/run_state.py", "experiment/load_policy.py"}

@@ -10,9 +10,11 @@ from garage.cli import snapshot_name
 from garage.errors import NothingLeftError
 from garage.experiment import portable
 from garage.experiment.recipes import surroundings_of
+from garage.experiment.signals import answered
 from garage.experiment.tf_trainer import trainer_for
 from garage.experiment.trainer import Trainer
 from garage.experiment.trust import need_trust
+from garage.recording.console import console
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
@@ -58,11 +60,12 @@ def resume(  # noqa: PLR0913 - one parameter an option
         is_portable = portable.is_recorded(manifest.fingerprint)
     if is_portable:
         portable.enter()
-    if rewind and isinstance(which, int):
-        _rewind(run, which, n_epochs, batch_size, trust=trust)
-    with _trainer(run, which, trust=trust) as trainer:
-        trainer.restore(run, "last" if rewind else which, trust=trust)
-        trainer.resume(n_epochs=n_epochs, batch_size=batch_size)
+    with console(), answered():
+        if rewind and isinstance(which, int):
+            _rewind(run, which, n_epochs, batch_size, trust=trust)
+        with _trainer(run, which, trust=trust) as trainer:
+            trainer.restore(run, "last" if rewind else which, trust=trust)
+            trainer.resume(n_epochs=n_epochs, batch_size=batch_size)
 
 
 def _trainer(run: Path, which: int | str, *, trust: bool) -> contextlib.AbstractContextManager[Trainer]:

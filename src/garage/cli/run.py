@@ -1,5 +1,6 @@
 """``garage run``: run an experiment of a file."""
 
+import shlex
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from garage.cli import experiment_files, parameters
 from garage.errors import GarageError, NothingLeftError
 from garage.experiment import portable
 from garage.experiment.context import RESUME_CHOICES, Experiment, launch
+from garage.experiment.signals import answered
+from garage.recording.console import console
 
 _FAILED = 1
 
@@ -51,9 +54,10 @@ def run(  # noqa: PLR0913 - one parameter an option
         portable.enter()
     path, function = experiment_files.split_target(target)
     try:
-        experiments = experiment_files.experiments_of(experiment_files.load(path), function)
-        experiment = experiment_files.only(experiments, path)
-        _launch(experiment, parameters.parsed(words, experiment), resume)
+        with console(), answered():
+            experiments = experiment_files.experiments_of(experiment_files.load(path), function)
+            experiment = experiment_files.only(experiments, path)
+            _launch(experiment, parameters.parsed(words, experiment), resume, _going_on(ctx, target, words))
     except GarageError as error:
         _add_place(error, path.resolve())
         raise
@@ -63,9 +67,18 @@ def run(  # noqa: PLR0913 - one parameter an option
         ctx.exit(_FAILED)
 
 
-def _launch(experiment: Experiment[Any], arguments: Mapping[str, Any], resume: str) -> None:
+def _going_on(ctx: click.Context, target: str, words: tuple[str, ...]) -> str:
+    """The same command with ``--resume auto``."""
+    options = [option for option in ctx.command.params if isinstance(option, click.Option)]
+    flags = [option.opts[0] for option in options if option.is_flag and ctx.params[str(option.name)]]
+    own = {name for option in options for name in option.opts}
+    separator = ["--"] if any(word.partition("=")[0] in own for word in words) else []
+    return shlex.join(["garage", "run", "--resume", "auto", *flags, target, *separator, *words])
+
+
+def _launch(experiment: Experiment[Any], arguments: Mapping[str, Any], resume: str, command: str) -> None:
     try:
-        launch(experiment, arguments, resume=resume)
+        launch(experiment, arguments, resume=resume, command=command)
     except NothingLeftError as error:
         if resume != "auto":
             raise

@@ -23,6 +23,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from garage import process
 from garage.errors import ArgumentError, NoSnapshotError, StorageError
 from garage.experiment.launch_archive import archive_launch_repository
+from garage.experiment.signals import answered
 from garage.recording.console import console, debug_log
 from garage.storage.disk import Disk
 from garage.storage.retention import retention_of
@@ -51,6 +52,7 @@ class ExperimentContext:
         target: the experiment function, ``module:function``.
         arguments: its arguments, as JSON.
         resumes: whether training goes on from the newest snapshot in ``snapshot_dir``, if there is one.
+        command: what goes on with the run after a signal; None for ``garage resume``.
     """
 
     snapshot_dir: str
@@ -62,6 +64,7 @@ class ExperimentContext:
     target: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     resumes: bool = False
+    command: str | None = None
 
     def __post_init__(self) -> None:
         retention_of(self)
@@ -159,7 +162,7 @@ class Experiment(Generic[R]):
         arguments_json = {name: _as_json(value) for name, value in everything.items()}
         named = {None: {}, "passed": {p.name: passed[p.name] for p in self.parameters if p.name in passed}}
         wanted = _directory(options, self.name, named.get(options.name_parameters, everything))
-        directory, resumes = _place(wanted, options, arguments_json, "never" if launch is None else launch)
+        directory, resumes = _place(wanted, options, arguments_json, "never" if launch is None else launch.resume)
         context = ExperimentContext(
             snapshot_dir=str(directory),
             snapshot_mode=options.snapshot_mode,
@@ -170,9 +173,10 @@ class Experiment(Generic[R]):
             target=f"{self._function.__module__}:{self._function.__qualname__}",
             arguments=arguments_json,
             resumes=resumes,
+            command=None if launch is None else launch.command,
         )
         seed = process.get_seed()
-        with console(), debug_log(directory / "debug.log"), _launched(None):
+        with console(), debug_log(directory / "debug.log"), _launched(None), answered():
             try:
                 if options.archive_launch_repo and not resumes:
                     archive_launch_repository(directory)
@@ -207,7 +211,15 @@ def wrap_experiment(
     return lambda wrapped: Experiment(wrapped, settings)
 
 
-_launch: ContextVar[str | None] = ContextVar("garage_launch", default=None)
+@dataclass(frozen=True)
+class _Launch:
+    """What ``garage run`` was asked for."""
+
+    resume: str
+    command: str | None
+
+
+_launch: ContextVar[_Launch | None] = ContextVar("garage_launch", default=None)
 _loading: ContextVar[bool] = ContextVar("garage_loading", default=False)
 
 
@@ -221,7 +233,7 @@ def loading() -> Iterator[None]:
         _loading.reset(token)
 
 
-def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: str) -> R:
+def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: str, command: str | None = None) -> R:
     """Run an experiment as ``garage run`` does.
 
     Args:
@@ -229,6 +241,7 @@ def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: s
         arguments: of its function.
         resume: ``"auto"`` goes on with the run of that name and these arguments if there is one, ``"must"``
             insists that there is, ``"never"`` starts a new one.
+        command: the line of a shell that goes on with the run.
 
     Raises:
         ArgumentError: there is a run of that name, but with other arguments.
@@ -237,13 +250,13 @@ def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: s
     if resume not in RESUME_CHOICES:
         msg = f"resume must be one of {', '.join(RESUME_CHOICES)}; got {resume!r}."
         raise ArgumentError(msg)
-    with _launched(resume):
+    with _launched(_Launch(resume, command)):
         return experiment(**arguments)
 
 
 @contextlib.contextmanager
-def _launched(resume: str | None) -> Iterator[None]:
-    token = _launch.set(resume)
+def _launched(launched: _Launch | None) -> Iterator[None]:
+    token = _launch.set(launched)
     try:
         yield
     finally:

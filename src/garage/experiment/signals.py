@@ -1,66 +1,248 @@
-"""Ctrl-C while training: the epoch is finished and saved first, if that does not take long."""
+"""Signals that ask a training to stop: the present epoch is finished or dropped, and what is finished is saved.
 
+Handlers run in the main thread, between two steps of the interpreter; what a library computes outside of it, such as
+one long product of matrices, delays them. Design: ``docs/design/0008-signals.md``.
+"""
+
+import contextlib
+import logging
 import math
 import os
+import queue
 import signal
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Self
 
-from garage.errors import ArgumentError
+from garage.errors import ArgumentError, Preempted
+
+logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 20.0
-"""An epoch that takes longer is not waited for; ``GARAGE_GRACE_SECONDS`` in the environment overrules it."""
+"""An epoch that needs longer is not waited for; ``GARAGE_GRACE_SECONDS`` in the environment overrules it."""
+EXIT_CODE = 75
+"""Of a process that was asked to stop, EX_TEMPFAIL: try again; ``GARAGE_PREEMPTED_EXIT_CODE`` overrules it."""
+
+_ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_MOST_CODE = 255
+_EPOCHS_REMEMBERED = 3
 
 
-class Interrupts:
-    """Takes Ctrl-C within a ``with`` block, if that is entered in the main thread.
+@dataclass(frozen=True)
+class Dropped:
+    """An epoch that was not finished.
 
-    The first one is remembered if the last epoch took no longer than the grace period, so that the present one can be
-    finished; otherwise, and the second time, it interrupts at once. What Ctrl-C did before is put back at the end.
-
-    Raises:
-        ArgumentError: ``GARAGE_GRACE_SECONDS`` is set to no number of seconds.
+    Attributes:
+        epoch: which.
+        seconds: how long it had been computed.
+        error: what it failed with after the signal, such as the end of a process that the signal ended too.
     """
 
-    def __init__(self) -> None:
-        self._grace_seconds = _grace_seconds()
-        self._epoch_seconds: float | None = None
-        self._begun = time.perf_counter()
-        self._requested = False
-        self._before: signal._HANDLER = None
+    epoch: int
+    seconds: float
+    error: str = ""
+
+
+class Signals:
+    """Takes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 within a ``with`` block, if that is entered in the main thread.
+
+    The first one is only noted, unless an epoch is being computed that needs longer than the grace period: then it
+    raises `stop` there, and so it does when an epoch that was thought to be short has used the grace period up. The
+    second one raises `stop` wherever training is, from the third one on each does what it did before the block. If
+    the block ends well all the same, leaving it raises `stop`.
+
+    A signal that is ignored, or that has a handler of the user's own, is left alone. Of the processes that the block
+    forks, SIGTERM ends each; the others are for their parent to answer.
+
+    Args:
+        expected_seconds: of an epoch, from an earlier training; None if there was none.
+
+    Raises:
+        ArgumentError: ``GARAGE_GRACE_SECONDS`` or ``GARAGE_PREEMPTED_EXIT_CODE`` is set to something else.
+    """
+
+    def __init__(self, expected_seconds: float | None = None) -> None:
+        self._grace_seconds, self._code = _grace_seconds(), _exit_code()
+        self._seconds = deque([] if expected_seconds is None else [expected_seconds], maxlen=_EPOCHS_REMEMBERED)
+        self._before: dict[signal.Signals, signal._HANDLER] = {}
+        self._pid, self._thread = os.getpid(), threading.get_ident()
+        self._n_received = 0
+        self._begun: float | None = None
+        self._is_dropping = self._is_overdue = self._may_raise = False
+        self._watch: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        self._watching = threading.Thread(target=self._wait, name="garage grace", daemon=True)
+        self.name = ""
+        self.stop: BaseException = KeyboardInterrupt()
+        self.dropped: Dropped | None = None
 
     def __enter__(self) -> Self:
-        """Take Ctrl-C."""
-        self._begun = time.perf_counter()
+        """Take them."""
         if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGINT)
-            if callable(before):  # a process that ignores Ctrl-C, as one in the background does, goes on ignoring it
-                self._before = before
-                signal.signal(signal.SIGINT, self._take)
+            for number in (signal.SIGINT, *_ASKING):
+                before = signal.getsignal(number)
+                ours = isinstance(before, _AtOnce)
+                if ours or before == signal.SIG_DFL or before == signal.default_int_handler:  # noqa: PLR1714 - a handler of the user's need not be hashable
+                    self._before[number] = before
+                    signal.signal(number, self._take)
+        if self._before:
+            self._watching.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Leave Ctrl-C as it was."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Leave them as they were."""
+        self._watch.put(None)
+        if self._before:
+            self._watching.join()  # first, for it must not interrupt anybody else
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if kind is None:
+            self.check()
 
     @property
-    def requested(self) -> bool:
-        """Whether training is to stop after this epoch."""
-        return self._requested
+    def received(self) -> bool:
+        """Whether training is to stop."""
+        return self._n_received > 0
 
-    def epoch_ended(self) -> None:
-        """Take the time of the epoch that has ended."""
-        now = time.perf_counter()
-        self._epoch_seconds, self._begun = now - self._begun, now
+    @property
+    def again(self) -> bool:
+        """Whether it is to stop at once."""
+        return self._n_received > 1
+
+    def check(self) -> None:
+        """Raise `stop` if training is to stop."""
+        if self.received:
+            raise self.stop
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While it lasts, the second signal raises."""
+        self._may_raise = True
+        try:
+            yield
+        finally:
+            self._may_raise = False
+
+    @contextlib.contextmanager
+    def computing(self, epoch: int) -> Iterator[None]:
+        """While it lasts, the state is of no epoch; if it does not end well after a signal, the epoch is dropped.
+
+        Raises:
+            BaseException: `stop`, whatever became of it on its way up.
+        """
+        begun = self._begun = time.perf_counter()
+        try:
+            yield
+        except BaseException as error:
+            if not self.received:
+                raise
+            seconds = time.perf_counter() - begun
+            if error is self.stop:
+                self.dropped = Dropped(epoch, seconds)
+                raise
+            self.dropped = Dropped(epoch, seconds, repr(error))
+            raise self.stop from error
+        else:
+            if self._is_dropping:  # but somebody has swallowed it
+                self.dropped = Dropped(epoch, time.perf_counter() - begun)
+                raise self.stop
+        finally:
+            self._begun = None
+        self._seconds.append(time.perf_counter() - begun)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if not self._requested and self._epoch_seconds is not None and self._epoch_seconds <= self._grace_seconds:
-            self._requested = True
-        elif callable(self._before):
-            self._before(number, frame)
+        if os.getpid() != self._pid:
+            if number == signal.SIGTERM:
+                raise Preempted(signal.Signals(number).name, self._code)
+            return
+        if self._is_overdue:
+            self._is_overdue = False
+            if self._begun is None or self.again:
+                return
+            self._is_dropping = True
+            raise self.stop
+        self._n_received += 1
+        if not self.again:
+            self._note(signal.Signals(number))
+        elif self._n_received == 2:  # noqa: PLR2004 - the second
+            if self._may_raise:
+                self._is_dropping = True
+                raise self.stop
+        else:
+            before = self._before[signal.Signals(number)]
+            signal.signal(number, before)
+            if callable(before):
+                before(number, frame)
+            else:
+                os.kill(self._pid, number)
+
+    def _note(self, number: signal.Signals) -> None:
+        """Take the first one."""
+        self.name = number.name
+        if number != signal.SIGINT:
+            self.stop = Preempted(number.name, self._code)
+        if self._begun is None:
+            return
+        if self._remaining(time.perf_counter() - self._begun) > self._grace_seconds:
+            self._is_dropping = True
+            raise self.stop
+        self._watch.put(self._grace_seconds)
+
+    def _remaining(self, elapsed: float) -> float:
+        """Seconds that the epoch still needs: as long as the longest of the last ones, or as long again as it took."""
+        expected = max(self._seconds, default=math.inf)
+        return expected - elapsed if elapsed < expected else elapsed
+
+    def _wait(self) -> None:
+        """Wait for the grace period to begin and then to end. In a thread of its own."""
+        seconds = self._watch.get()
+        if seconds is None:
+            return
+        try:
+            self._watch.get(timeout=seconds)
+        except queue.Empty:
+            self._is_overdue = True
+            signal.pthread_kill(self._thread, signal.Signals[self.name])  # for it may be waiting for something
+
+
+class _AtOnce:
+    """A handler that raises, and remembers it."""
+
+    def __init__(self) -> None:
+        self.stop: Preempted | None = None
+        self._code = _exit_code()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - what a handler is called with
+        self.stop = Preempted(signal.Signals(number).name, self._code)
+        raise self.stop
+
+
+@contextlib.contextmanager
+def answered() -> Iterator[None]:
+    """While it lasts, a signal outside of training ends the process as one within does: with its exit code.
+
+    Raises:
+        ArgumentError: ``GARAGE_PREEMPTED_EXIT_CODE`` is no exit code.
+        Preempted: SIGTERM, SIGUSR1 or SIGUSR2 came, and nobody had taken it before.
+    """
+    handler = _AtOnce()
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        taken = [number for number in _ASKING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, handler)
+    try:
+        yield
+    except Preempted as stop:
+        if stop is handler.stop:
+            logger.info("Stopped by %s outside of training, so no epoch is lost. Start it again", stop.signal_name)
+        raise
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _grace_seconds() -> float:
@@ -75,3 +257,11 @@ def _grace_seconds() -> float:
         msg = f"GARAGE_GRACE_SECONDS is {text!r}; expected seconds of at least 0, such as 20. Mend or unset it."
         raise ArgumentError(msg)
     return seconds
+
+
+def _exit_code() -> int:
+    text = os.environ.get("GARAGE_PREEMPTED_EXIT_CODE", str(EXIT_CODE))
+    if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= _MOST_CODE):
+        msg = f"GARAGE_PREEMPTED_EXIT_CODE is {text!r}; expected 1 to 255, such as 75 or 143. Mend or unset it."
+        raise ArgumentError(msg)
+    return int(text)

@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import math
+import shlex
 import time
 import traceback
-from typing import NoReturn
+from contextlib import closing
 
 from garage.errors import ArgumentError, NothingLeftError, StorageError
 from garage.experiment import watching
@@ -13,12 +14,12 @@ from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.progress import Progress
 from garage.experiment.run_state import compute_epoch
 from garage.experiment.saving import capture, tidy, writing
-from garage.experiment.signals import Interrupts
+from garage.experiment.signals import Signals
 from garage.recording.console import epoch_prefix, show_plain, table_of
 from garage.recording.progress_table import ProgressTable
 from garage.storage.background import BackgroundWriter
 from garage.storage.store import row_json
-from garage.storage.writer import RunWriter
+from garage.storage.writer import Capture, RunWriter
 
 logger = logging.getLogger(__name__)
 
@@ -43,61 +44,123 @@ def train(progress: Progress, args: TrainArgs, *, on_save_error: str) -> float:
         raise NothingLeftError(msg)
     resumed = progress.stats.total_epoch >= 0
     run, progress.args = progress.need_run("train"), args
-    with writing(progress) as writer, contextlib.closing(run.collector):
+    with writing(progress) as writer, closing(run.collector), Signals(_epoch_seconds(progress.stats)) as signals:
         writer.add_event("resume" if resumed else "start", epoch=args.start_epoch, **args.as_json())
-        loop = _Loop(progress, args, writer)
+        loop = _Loop(progress, args, writer, signals)
         logger.info("Obtaining samples...")
         progress.is_whole = False
         try:
-            with BackgroundWriter(writer, on_error=on_save_error) as saver:
+            with signals.interruptible(), BackgroundWriter(writer, on_error=on_save_error) as saver:
                 loop.run(saver)
         except BaseException as error:
             with contextlib.suppress(StorageError):  # a full disk takes no event either; the error itself goes on
-                writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
+                if error is signals.stop and signals.received:
+                    _preempted(progress, writer, signals)
+                else:
+                    writer.add_event("failed", error=repr(error), traceback=traceback.format_exc())
             raise
         progress.is_whole = True
         writer.add_event("finished", epoch=args.n_epochs - 1)
+        if signals.received:
+            logger.info("%s came when all epochs were finished: nothing is lost", signals.name)
     return float((progress.metrics or {})["Evaluation/AverageReturn"])
+
+
+def _epoch_seconds(stats: Stats) -> float | None:
+    """How long an epoch took in earlier trainings."""
+    return stats.elapsed_seconds / stats.last_itr if stats.last_itr else None
+
+
+def _preempted(progress: Progress, writer: RunWriter, signals: Signals) -> None:
+    """Say and record what is saved, what is lost, and how to go on."""
+    saved, finished, dropped = max(writer.directory.manifest_epochs(), default=-1), progress.stats.total_epoch, ""
+    if signals.dropped is not None:
+        why = f" ({signals.dropped.error})" if signals.dropped.error else ""
+        dropped = f"; epoch {signals.dropped.epoch} was dropped after {signals.dropped.seconds:.1f} s{why}"
+        dropped += " and will be computed again"
+    if finished < 0:
+        after = "before the first epoch was finished"
+    elif saved == finished:
+        after = f"after epoch {finished}, which is saved"
+    else:
+        after = f"after epoch {finished}, which is not saved"
+        after += ": snapshot_mode is 'none'" if writer.retention.mode == "none" else ""
+        after += f"; the epochs after {saved} will be computed again" if saved >= 0 else ""
+    by = "" if signals.name == "SIGINT" else f" by {signals.name}"
+    logger.info("Interrupted%s %s%s. To go on: %s", by, after, dropped, _command(progress, writer, saved))
+    writer.add_event(
+        "preempted",
+        signal=signals.name,
+        epoch=saved if saved >= 0 else None,
+        dropped=None if signals.dropped is None else signals.dropped.epoch,
+        dropped_seconds=None if signals.dropped is None else round(signals.dropped.seconds, 3),
+    )
+
+
+def _command(progress: Progress, writer: RunWriter, saved: int) -> str:
+    """What goes on with the run."""
+    path, args = str(writer.directory.path), progress.args
+    if progress.config is not None and progress.config.command is not None:
+        return progress.config.command
+    if saved < 0:
+        return "start it again"
+    if progress.need_run("resume").recipe is None:
+        return f"trainer.setup(algo, env), trainer.restore({path!r}), trainer.resume()"
+    words = ["garage", "resume", path]
+    if args is not None and saved < args.start_epoch:  # that snapshot knows nothing of what is asked for now
+        words += ["--n-epochs", str(args.n_epochs), "--batch-size", str(args.batch_size)]
+    return shlex.join(words)
 
 
 class _Loop:
     """The epochs of one call of ``train`` or ``resume``."""
 
-    def __init__(self, progress: Progress, args: TrainArgs, writer: RunWriter) -> None:
+    def __init__(self, progress: Progress, args: TrainArgs, writer: RunWriter, signals: Signals) -> None:
         self._progress, self._args, self._run = progress, args, progress.need_run("train")
-        self._fingerprint = progress.fingerprint()
+        self._signals, self._fingerprint = signals, progress.fingerprint()
         self._table = ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
-        self._path = writer.directory.path
         self._clock = time.perf_counter() - progress.stats.elapsed_seconds
-        self._is_saved = False
+        self._unsaved: Capture | None = None
 
     def run(self, saver: BackgroundWriter) -> None:
-        """Compute what is left, and hand each epoch to ``saver``."""
-        with Interrupts() as interrupts:
-            for epoch in range(self._args.start_epoch, self._args.n_epochs):
-                watching.show(epoch, self._run)
-                self._epoch(epoch, saver)
-                interrupts.epoch_ended()
-                if interrupts.requested:
-                    self._stop(epoch, saver)
-            watching.show(self._args.n_epochs, self._run)
+        """Compute what is left, and hand each epoch to ``saver``.
 
-    def _stop(self, epoch: int, saver: BackgroundWriter) -> NoReturn:
-        """End training after an epoch, as Ctrl-C asked for."""
-        self._progress.is_whole = True
-        if saver.retention.mode != "none" and not self._is_saved:
-            saver.submit(capture(self._progress, epoch, self._fingerprint), requested=True)
+        Raises:
+            BaseException: what ``signals`` raise, when the last finished epoch is saved.
+        """
+        try:
+            try:
+                for epoch in range(self._args.start_epoch, self._args.n_epochs):
+                    self._signals.check()
+                    watching.show(epoch, self._run)
+                    self._epoch(epoch, saver)
+                watching.show(self._args.n_epochs, self._run)
+            except BaseException as error:
+                if error is self._signals.stop:
+                    self._save_unsaved(saver)
+                raise
+        except BaseException:
+            if self._signals.again:
+                saver.abandon()
+            raise
+
+    def _save_unsaved(self, saver: BackgroundWriter) -> None:
+        """Commit the last finished epoch, whether or not its turn to be saved has come."""
+        if self._signals.again:
+            return
+        if self._unsaved is not None:
+            saver.submit(self._unsaved, is_last=True)
         saver.drain()
-        saved = "which is not saved: snapshot_mode is 'none'" if saver.retention.mode == "none" else "which is saved"
-        logger.info("Interrupted after epoch %d, %s. To go on: garage resume %s", epoch, saved, self._path)
-        raise KeyboardInterrupt
+        self._progress.is_whole = self._signals.dropped is None
 
     def _epoch(self, epoch: int, saver: BackgroundWriter) -> None:
         begun = time.perf_counter()
         run, args, progress = self._run, self._args, self._progress
         with epoch_prefix(epoch):
             logger.info("Obtaining samples for iteration %d...", epoch)
-            metrics = progress.metrics = compute_epoch(run, epoch, args.batch_size)
+            with self._signals.computing(epoch):
+                metrics = compute_epoch(run, epoch, args.batch_size)
+            progress.metrics = metrics
             batch = run.collector.last_batch if args.store_episodes else None
             elapsed = time.perf_counter() - self._clock
             progress.stats = Stats(epoch, run.collector.total_env_steps, elapsed, lambda: batch)
@@ -116,12 +179,14 @@ class _Loop:
             names = ", ".join(sorted(progress.metrics or {}))
             msg = f"There is no metric {best!r} to keep the best snapshot by; this experiment has: {names}."
             raise ArgumentError(msg)
-        self._is_saved = saver.retention.saves(epoch, seconds_since_last=seconds_since_last)
-        if self._is_saved:
+        is_saved = saver.retention.saves(epoch, seconds_since_last=seconds_since_last)
+        if is_saved:
             progress.saved_at = before
             logger.info("Saving snapshot...")
-        captured = capture(progress, epoch, self._fingerprint, is_saved=self._is_saved)
+        captured = capture(progress, epoch, self._fingerprint, is_savable=saver.retention.mode != "none")
         stall_seconds = time.perf_counter() - before
-        saver.submit(captured, is_saved=self._is_saved, is_last=is_last, stall_seconds=stall_seconds)
-        if self._is_saved:
+        saver.submit(captured, is_saved=is_saved, is_last=is_last, stall_seconds=stall_seconds)
+        # Held, so that a signal finds it, and the next capture copies none of its blocks again.
+        self._unsaved = None if is_saved or saver.retention.mode == "none" else captured
+        if is_saved:
             logger.info("Saved")

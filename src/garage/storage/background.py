@@ -50,7 +50,7 @@ class BackgroundWriter:
         self._to_enter: deque[_Job] = deque()
         self._to_write: tuple[_Job, Entry] | None = None
         self._n_busy = 0
-        self._closing = False
+        self._closing = self._is_abandoned = False
         self._error: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._repeat, args=(step,), name=f"garage {name}", daemon=True)
@@ -73,6 +73,9 @@ class BackgroundWriter:
         """
         try:
             self._wait_for(self._is_idle)
+        except BaseException:
+            self.abandon()
+            raise
         finally:
             with self._changed:
                 self._closing = True
@@ -120,6 +123,14 @@ class BackgroundWriter:
         self._wait_for(self._is_idle)
         self._raise_failure()
 
+    def abandon(self) -> None:
+        """Forget what waits for the disk. What is being written at this moment is finished, and nothing after it."""
+        with self._changed:
+            self._is_abandoned = True
+            self._to_enter.clear()
+            self._to_write = None
+            self._changed.notify_all()
+
     def _repeat(self, step: Callable[[], bool]) -> None:
         while True:
             try:
@@ -140,13 +151,13 @@ class BackgroundWriter:
             self._n_busy += 1
             job = self._to_enter.popleft()
             self._changed.notify_all()
-        if self._error is not None:  # nothing may be entered after what is missing
+        if self._error is not None or self._is_abandoned:  # nothing may be entered after what is missing
             return True
         entry = self._writer.enter(job.capture)
         if job.is_saved:
             with self._changed:
                 self._changed.wait_for(lambda: self._may_wait(job))
-                self._to_write = job, entry
+                self._to_write = None if self._is_abandoned else (job, entry)
                 self._changed.notify_all()
         return True
 
