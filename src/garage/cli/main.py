@@ -62,6 +62,7 @@ Exit codes:
   7    chaos: the run that was killed ended elsewhere
   8    replay: the run is not as it was recorded
   9    check-env: runs of the environment are not exact
+  75   stopped early by a signal, to be started again; another code by GARAGE_PREEMPTED_EXIT_CODE
   130  interrupted by Ctrl-C
 """
 
