@@ -4,7 +4,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from garage.algos import NPG, PPO, TRPO, VPG
+from garage.algos import NPG, PPO, TRPO, VPG, Normalised
 from garage.baselines import LinearFeatureBaseline, ZeroBaseline
 from garage.core.ports import Stateful
 from garage.core.state import copied, differences, flatten
@@ -40,6 +40,8 @@ ALGORITHMS = {
     "VPG, fragments": maker(VPG, LinearFeatureBaseline, fragments=True),
     "PPO, linear baseline": maker(PPO, LinearFeatureBaseline, **PASSES),
     "PPO, value function": maker(PPO, MLPValueFunction, **PASSES, target_kl=0.01),
+    "TRPO, normalised": lambda env: Normalised(maker(TRPO, LinearFeatureBaseline)(env)),
+    "TRPO, normalised, fragments": lambda env: Normalised(maker(TRPO, LinearFeatureBaseline, fragments=True)(env)),
     "PPO, fragments, decaying": maker(PPO, MLPValueFunction, **PASSES, fragments=True, decay_epochs=8),
 }
 
