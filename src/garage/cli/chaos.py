@@ -102,6 +102,8 @@ def _chaos(trial: Trial, kills: int, *, by_recipe: bool) -> int:
     parting = trial.parting(whole, killed, seen)
     if parting is None:
         click.echo(f"Equal: {whole.n_epochs} epochs; values, metrics and the process's generators.")
+        if any(each.thetas for each in whole.seen.values()):
+            click.echo("The algorithm is pickled whole, so of its values only the policies' parameters were compared.")
         _show("Not restored, without a difference in these epochs", forgotten(whole.seen, seen, None))
         return 0
     _explain(trial, whole, parting)

@@ -65,11 +65,32 @@ class _Walk:
         """
         if len(self.entries) >= _MOST_ENTRIES or path.count(".") + path.count("[") > _DEEPEST:
             return
+        if isinstance(node, _UNSEEN) or _package(type(node)) in _LEFT_ALONE:
+            return
+        try:
+            self._visit(path, node, owned=owned)
+        except Exception as error:  # noqa: BLE001 - of whatever users' objects do when they are looked at
+            self.entries[path] = f"cannot be looked at: {type(error).__name__}"
+
+    def visit_module(self, module: types.ModuleType) -> None:
+        """Describe the globals of a user's module, and of those of the user's that it imported."""
+        if id(module) in self._seen:
+            return
+        self._seen.add(id(module))
+        self.entries[module.__name__] = "a module"
+        for name, value in list(vars(module).items()):
+            if isinstance(value, types.ModuleType):
+                if _is_users_module(value):
+                    self.visit_module(value)
+            elif not name.startswith("__"):
+                self.visit(f"{module.__name__}.{name}", value, owned=not isinstance(value, type | types.FunctionType))
+
+    def _visit(self, path: str, node: object, *, owned: bool) -> None:
         if is_value(node):
             if owned:
                 self._say(path, node)
             return
-        if id(node) in self._seen or isinstance(node, _UNSEEN) or _package(type(node)) in _LEFT_ALONE:
+        if id(node) in self._seen:
             return
         self._seen.add(id(node))
         self._kept.append(node)
@@ -87,21 +108,8 @@ class _Walk:
         else:
             self._visit_object(path, node, owned=owned)
 
-    def visit_module(self, module: types.ModuleType) -> None:
-        """Describe the globals of a user's module, and of those of the user's that it imported."""
-        if id(module) in self._seen:
-            return
-        self._seen.add(id(module))
-        self.entries[module.__name__] = "a module"
-        for name, value in list(vars(module).items()):
-            if isinstance(value, types.ModuleType):
-                if _is_users_module(value):
-                    self.visit_module(value)
-            elif not name.startswith("__"):
-                self.visit(f"{module.__name__}.{name}", value, owned=not isinstance(value, type | types.FunctionType))
-
     def _visit_class(self, cls: type) -> None:
-        if not _is_users(cls):
+        if not _is_users_code(cls):
             return
         self.entries[cls.__qualname__] = "a class"
         for name, value in list(vars(cls).items()):
@@ -113,7 +121,7 @@ class _Walk:
 
     def _visit_function(self, path: str, function: types.FunctionType) -> None:
         """What a function remembers between its calls."""
-        if not _is_users(function):
+        if not _is_users_code(function):
             return
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=True):
@@ -202,8 +210,15 @@ def _contents(cell: types.CellType) -> list[object]:
         return []
 
 
-def _is_users(definition: type | types.FunctionType) -> bool:
-    return _package(definition) not in _LIBRARIES
+def _is_users(cls: type) -> bool:
+    """Whether objects of a class are the user's, or of somebody whom only the user knows."""
+    return _package(cls) not in _LIBRARIES
+
+
+def _is_users_code(definition: type | types.FunctionType) -> bool:
+    """Whether a definition stands in the user's own files."""
+    module = sys.modules.get(str(definition.__module__))
+    return _package(definition) not in _LIBRARIES and (module is None or _is_users_module(module))
 
 
 def _package(definition: type | types.FunctionType) -> str:
@@ -215,6 +230,11 @@ def _is_users_module(module: types.ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or module.__name__.partition(".")[0] in _LIBRARIES:
         return False
+    return _is_outside(file)
+
+
+@functools.cache
+def _is_outside(file: str) -> bool:
     return not any(Path(file).is_relative_to(folder) for folder in _installed())
 
 
