@@ -38,9 +38,9 @@ def test_each_error_has_its_exit_code(error, code):
 
 def test_help_names_every_command_and_exit_code(garage):
     printed = garage("--help").stdout
-    for word in ("run", "resume", "ls", "show", "verify", "fork", "prune", "du", "export"):
+    for word in ("run", "resume", "ls", "show", "verify", "replay", "diff", "tree", "fork", "prune", "du", "export"):
         assert f"\n  {word} " in printed
-    for code in (0, 1, 2, 3, 4, 5, 130):
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 130):
         assert f"\n    {code} " in printed
 
 
