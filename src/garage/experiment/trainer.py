@@ -161,6 +161,8 @@ class Trainer:
         Raises:
             OrderError: ``setup`` was not called, or this trainer has trained already.
             ArgumentError: an argument is out of range.
+            Preempted: SIGTERM, SIGUSR1 or SIGUSR2 came; what was finished is saved, and the process exits with 75.
+            KeyboardInterrupt: SIGINT came; what was finished is saved.
         """
         progress = self._progress
         run = progress.need_run("train")
@@ -255,6 +257,7 @@ class Trainer:
         Raises:
             OrderError: neither ``restore`` nor ``train`` was called before.
             NothingLeftError: the run has already reached ``n_epochs``.
+            Preempted, KeyboardInterrupt: see `train`.
         """
         progress = self._progress
         if progress.args is None:
