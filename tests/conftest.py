@@ -8,9 +8,14 @@ import os
 import secrets
 
 from blake3 import blake3
+from hypothesis import settings
 
 # Before anything is imported or started, so that processes that tests start have it too.
 os.environ["GARAGE_SIGNING_KEY"] = secrets.token_hex(32)
+
+# How long an example takes says more about who else uses the machine than about the code.
+settings.register_profile("garage", deadline=None)
+settings.load_profile("garage")
 
 PASSED = ".pytest_cache/passed.txt"
 SOURCES = ("src/**/*.py", "tests/**/*", "examples/**/*", "docs/**/*", "pyproject.toml")

@@ -11,7 +11,10 @@ CASES = {
     "cartpole": {"world": "CartPole", "n_lanes": 4, "batch_size": 100},
     "pendulum": {"world": "Pendulum", "n_lanes": 2, "batch_size": 400},
 }
-WIDTHS = [1, 3, 16, 64]
+# What is written does not depend on the world, so by default one of the two is killed everywhere, the other here and
+# there; the long run has all of both.
+EVERYWHERE = [("cartpole", 1), ("pendulum", 7), pytest.param("pendulum", 1, marks=pytest.mark.long)]
+WIDTHS = [3, 64, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 16))]
 MOST_OPERATIONS = 400
 
 
@@ -32,12 +35,12 @@ def go_on(worker, killed, expected, n, **options):
     assert_clean(again["directory"])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "stride"), EVERYWHERE)
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
-def test_killed_at_each_operation_on_the_disk(worker, job, case, torn):
+def test_killed_at_each_operation_on_the_disk(worker, job, case, stride, torn):
     expected = reference(worker, job, **CASES[case])
     # Torn writes differ from the others in writes only, so every third operation is enough to meet each kind.
-    for n in range(1, MOST_OPERATIONS, 3 if torn else 1):
+    for n in range(1, MOST_OPERATIONS, 3 * stride if torn else stride):
         killed = job(f"killed-{n}", **CASES[case], kill_at_operation=n, torn=torn)
         status = worker.run(killed)
         if status == 0:  # it has fewer operations than that
@@ -48,10 +51,10 @@ def test_killed_at_each_operation_on_the_disk(worker, job, case, torn):
     pytest.fail(f"still being killed at operation {MOST_OPERATIONS}")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_killed_at_each_line_of_the_log(worker, job, case):
+@pytest.mark.parametrize(("case", "stride"), EVERYWHERE)
+def test_killed_at_each_line_of_the_log(worker, job, case, stride):
     expected = reference(worker, job, **CASES[case])
-    for n in range(1, MOST_OPERATIONS):
+    for n in range(1, MOST_OPERATIONS, stride):
         killed = job(f"killed-{n}", **CASES[case], kill_at_line=n)
         status = worker.run(killed)
         if status == 0:
@@ -85,9 +88,18 @@ def test_killed_with_environments_of_gymnasium(worker, job):
             go_on(worker, killed, expected, n)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("moment", ["kill_at_operation", "kill_at_line"])
-@pytest.mark.parametrize("stride", [11, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("case", "moment", "stride"),
+    [
+        ("cartpole", "kill_at_line", 17),
+        ("pendulum", "kill_at_operation", 17),
+        *(
+            pytest.param(case, moment, 2, marks=pytest.mark.long)
+            for case in CASES
+            for moment in ("kill_at_operation", "kill_at_line")
+        ),
+    ],
+)
 def test_killed_while_learning_in_a_framework(framework_worker, job, case, moment, stride):
     """What the disk sees is the same for all of them, so some of the moments are enough."""
     options = CASES[case] | {"value_function": True}
@@ -103,7 +115,7 @@ def test_killed_while_learning_in_a_framework(framework_worker, job, case, momen
     pytest.fail(f"still being killed at {moment} {MOST_OPERATIONS}")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["cartpole", pytest.param("pendulum", marks=pytest.mark.long)])
 def test_killed_again_and_again_while_learning_in_a_framework(framework_worker, job, case):
     options = CASES[case] | {"n_epochs": 8, "n_groups": 2, "value_function": True}
     expected = reference(framework_worker, job, **options)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -479,13 +478,13 @@ def played(path, found, lives, schedule):
         n_tokens = iter(range(10**6))
         tokens = {}
 
-        def token(n_bytes):
+        def token():
             name = f"{next(n_tokens):016d}"
             tokens[name] = threading.current_thread().name
             return name
 
         patch.setattr(lock, "_read", stepped_read)
-        patch.setattr(lock, "secrets", SimpleNamespace(token_hex=token))
+        patch.setattr(lock, "_new_token", token)
         if found is SLEEPER:
             sleeper = WriterLock(path, SteppedDisk(stage))
             tokens[owner_at(path).token] = "sleeper"

@@ -7,7 +7,6 @@ A file that is not finished has a name that no reader looks for: it begins with 
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ class Disk:
         Raises:
             WriteError: the operating system refused. If all it refused is to sync the folder, ``path`` holds ``parts``.
         """
-        unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex(8)}")
+        unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}")
         try:
             self.make_folder(path.parent)
             with unfinished.open("xb") as file:
@@ -53,7 +52,7 @@ class Disk:
         Raises:
             WriteError: the operating system refused. If all it refused is to sync the folder, ``path`` holds ``data``.
         """
-        unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex(8)}")
+        unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}")
         try:
             with unfinished.open("xb") as file:
                 self.write(file, data)

@@ -15,7 +15,6 @@ replaced by the same rule.
 import contextlib
 import math
 import os
-import secrets
 import socket
 import threading
 from pathlib import Path
@@ -75,9 +74,7 @@ class WriterLock:
     ) -> None:
         self._path, self._disk, self._patience = path, disk, patience
         started = _process_started(os.getpid())
-        self._owner = Owner(
-            socket.gethostname(), _boot(), os.getpid(), started, secrets.token_hex(8), now(), _namespace()
-        )
+        self._owner = Owner(socket.gethostname(), _boot(), os.getpid(), started, _new_token(), now(), _namespace())
         self._data = pretty(self._owner)
         self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, args=(interval,), name="garage-lock", daemon=True)
@@ -322,7 +319,7 @@ def _decode(found: bytes) -> Owner | None:
 
 def _silence(path: Path) -> float:
     """Seconds since the file last changed, by the clock of whoever keeps it; infinity if it is not there."""
-    clock_path = path.with_name(f"{UNFINISHED}lock-clock-{os.getpid()}-{secrets.token_hex(8)}")
+    clock_path = path.with_name(f"{UNFINISHED}lock-clock-{os.getpid()}-{_new_token()}")
     with clock_path.open("xb") as clock:
         try:
             Disk().touch(clock)
@@ -346,6 +343,10 @@ def _is_known_here(owner: Owner) -> bool:
 def _runs_here(owner: Owner) -> bool:
     started = _process_started(owner.pid)
     return owner.boot == _boot() and started != "" and started in {owner.process_started, _ALIVE}
+
+
+def _new_token() -> str:
+    return os.urandom(8).hex()
 
 
 def _boot() -> str:
