@@ -58,7 +58,7 @@ def writing(progress: Progress) -> Iterator[RunWriter]:
         if begins:
             for problem in writer.problems:
                 logger.warning("%s", problem)
-            writer.write_file("provenance.json", pretty(provenance()))
+            writer.write_file("provenance.json", pretty(provenance(progress.need_run("save").env)))
             logger.info("Writing to %s", writer.directory.path)
         yield writer
 
