@@ -108,7 +108,12 @@ def test_each_port_is_the_same_again_and_a_planted_change_is_named(port):
 
 
 @pytest.mark.parametrize(
-    "context", [{}, {"snapshot_mode": "all"}, {"snapshot_mode": "gap_overwrite", "snapshot_gap": 2}]
+    "context",
+    [
+        {},
+        pytest.param({"snapshot_mode": "all"}, marks=pytest.mark.long),
+        pytest.param({"snapshot_mode": "gap_overwrite", "snapshot_gap": 2}, marks=pytest.mark.long),
+    ],
 )
 def test_stretches_with_other_arguments(context):
     trained("run", 2, context=context)
