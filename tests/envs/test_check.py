@@ -182,6 +182,39 @@ def test_what_is_sound_is_not_blamed(world, rung):
     assert {"made", "wrappers", "time limit", "episodes", "repeated", "left in mid-episode"} <= set(outcomes(report))
 
 
+def no_early_reset_for_long():
+    return NoEarlyReset(Walk(length=60))
+
+
+def test_a_world_that_is_never_left_is_not_made_to():
+    report = check_env(no_early_reset_for_long, other_process=False)
+    assert report.exact, report.faults
+    assert report.rung is Rung.CUT
+
+
+def test_environments_are_closed_again():
+    made = []
+
+    def make():
+        made.append(Drifting())
+        return made[-1]
+
+    assert check_env(GymEnv(make, fresh_episodes=True), n_episodes=1, other_process=False).exact
+    assert all(env.closed for env in made)
+
+
+def test_a_world_that_can_be_made_only_once_is_a_fault():
+    made = []
+
+    def make():
+        made.append(Walk())
+        return made[len(made) * 2 - 2]
+
+    report = check_env(make, other_process=False)
+    assert not report.exact
+    assert "IndexError" in said(report, "made")
+
+
 def test_costs_are_measured():
     report = check_env(lambda: Walk(length=30), other_process=False)
     assert 0 < report.capture_us < 5000

@@ -1,5 +1,6 @@
 """Whether a world keeps what exactness rests on: the contract suite for anybody's environment."""
 
+import contextlib
 import enum
 import statistics
 import time
@@ -138,16 +139,19 @@ class _Check:
         self.capture_us: float | None = None
         self.restore_ms: float | None = None
         self.restored_steps: int | None = None
+        self._built = ExitStack()
 
     def report(self, *, other_process: bool) -> EnvReport:
         env, notes = self.env, self.notes
+        with contextlib.suppress(Exception):  # it comes again when the world is left in mid-episode, and is said there
+            env.make_lanes(1).close()
         notes.add("made", Outcome.FINE, env.describe())
-        with ExitStack() as finally_:
-            one = env.source.build()
-            if env.source.copies:
-                finally_.callback(one.close)
-            self._wrappers(one)
-            seen = notes.tried("episodes", lambda: self._look(one))
+        seen = None
+        with self._built:
+            one = notes.tried("made", self._build)
+            if one is not None:
+                self._wrappers(one)
+                seen = notes.tried("episodes", lambda: self._look(one))
             if seen is not None:
                 self._seeds(seen)
                 again = notes.tried("repeated", lambda: self._repeat(one))
@@ -211,7 +215,13 @@ class _Check:
         return episodes
 
     def _fresh_if_needed(self, one: Any) -> Any:  # noqa: ANN401 - as above
-        return self.env.source.build() if self.env.fresh_episodes else one
+        return self._build() if self.env.fresh_episodes else one
+
+    def _build(self) -> Any:  # noqa: ANN401 - as above
+        env = self.env.source.build()
+        if self.env.source.copies:
+            self._built.callback(env.close)
+        return env
 
     def _repeat(self, one: Any) -> list[Episode]:  # noqa: ANN401 - as above
         """Leave some episodes in the middle, and take those that were seen again, in another order."""
