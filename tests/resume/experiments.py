@@ -6,15 +6,22 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces, wrappers
 
-from garage.algos import NPG, PPO, TRPO, VPG
+from garage.algos import NPG, PPO, TRPO, VPG, Normalised
 from garage.baselines import LinearFeatureBaseline
 from garage.envs import GymEnv
+
+
+def ppo(**parts):
+    """With every kind of state that it can have."""
+    return PPO(**parts, minibatch_size=32, n_passes=2, decay_epochs=40)
+
 
 ALGORITHMS = {
     "TRPO": TRPO,
     "NPG": NPG,
     "VPG": VPG,
-    "PPO": lambda **parts: PPO(**parts, minibatch_size=32, n_passes=2, decay_epochs=40),
+    "PPO": ppo,
+    "Normalised": lambda **parts: Normalised(ppo(**parts)),
 }
 
 

@@ -40,8 +40,6 @@ class Rung(enum.StrEnum):
     """By the lanes' own arrays, which say all there is."""
     REPLAY = "replay"
     """By the seed and the actions since, taken again."""
-    COPY = "copy"
-    """By a copy that the world itself makes of its state."""
     CUT = "cut"
     """Not at all: it can only be left when an episode ends."""
 

@@ -34,7 +34,6 @@ _SEPARATE_WIDTH = 8
 _GOES_ON = {
     Rung.ARRAYS: "goes on by arrays",
     Rung.REPLAY: "goes on by replay",
-    Rung.COPY: "goes on by copies",
     Rung.CUT: "cannot be left in mid-episode",
 }
 
