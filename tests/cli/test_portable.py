@@ -38,6 +38,7 @@ def test_a_portable_run_says_so_and_is_resumed_in_its_mode(garage):
     said = started(garage, "resume", garage.run_path, "--n-epochs", 2)
     assert "portable mode" not in said
     assert manifest(garage, 1)["fingerprint"] == recorded
+    assert "Equal: 2 epochs have the digests that were recorded." in started(garage, "replay", garage.run_path)
     said = started(garage, "resume", plain, "--n-epochs", 2, "--no-portable")
     assert "portable mode: on when saved, off now" in said
 

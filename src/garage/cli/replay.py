@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from garage.cli import snapshot_name
+from garage.cli import recorded_mode, snapshot_name
 from garage.cli.output import print_json
 from garage.cli.terminal import echo
 from garage.experiment.rerun import Compared, Message, Parted, Plan, Request
@@ -45,8 +45,9 @@ def replay(  # noqa: PLR0913 - one parameter an option
     It begins with the run's recipe and seed, or with a snapshot, and ends after the last recorded epoch, or after the
     first that is different: then it names the first leaf of the state that differs. Exits with 0 if all are equal,
     with 8 if one is different. RUN is only read. The process works in an empty folder that is removed afterwards, or
-    in --folder, if the experiment reads files by relative paths.
+    in --folder, if the experiment reads files by relative paths. A run in portable mode is computed in that mode.
     """
+    recorded_mode.enter(run, "last")
     request = Request(run.absolute(), which, n_epochs, trust)
     said: list[Message] = []
     with contextlib.closing(rerun_elsewhere(request, folder)) as messages:

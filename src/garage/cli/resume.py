@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from garage.cli import snapshot_name
+from garage.cli import recorded_mode, snapshot_name
 from garage.errors import NothingLeftError
 from garage.experiment import portable
 from garage.experiment.recipes import surroundings_of
@@ -56,9 +56,8 @@ def resume(  # noqa: PLR0913 - one parameter an option
         msg = "--rewind needs --from EPOCH, the epoch after which all are abandoned."
         raise click.UsageError(msg)
     if is_portable is None:
-        manifest = SnapshotStore(run).read(which, with_recipe=False, only=()).manifest
-        is_portable = portable.is_recorded(manifest.fingerprint)
-    if is_portable:
+        recorded_mode.enter(run, which)
+    elif is_portable:
         portable.enter()
     with console(), answered():
         if rewind and isinstance(which, int):
