@@ -127,7 +127,8 @@ env = GymEnv("CartPole-v1")
 algo = Waits(env=env, policy=CategoricalMLPPolicy(env.spec, hidden_sizes=(4,)), baseline=ZeroBaseline(env.spec))
 trainer = Trainer(ExperimentContext("run"))
 trainer.setup(algo, env)
-trainer.train(n_epochs=2, batch_size=60)
+trainer.train(n_epochs=1, batch_size=60)  # so that epoch 0 is on the disk
+trainer.resume(n_epochs=2)
 """
 
 

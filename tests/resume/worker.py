@@ -78,6 +78,7 @@ def run(job):
     if "kill_after" in job:
         signal.signal(signal.SIGALRM, lambda *_: kill_self())
         signal.setitimer(signal.ITIMER_REAL, job["kill_after"])
+    os.chdir(Path(job["log"]).parent)  # for libraries that write where they are run
     with Path(job["log"]).open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
