@@ -1,13 +1,19 @@
 """The command as a process, and a run to look at."""
 
+import functools
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+
+from storage.children import Parent
 
 COMMAND = [sys.executable, "-W", "error", "-m", "garage.cli.main"]
 
@@ -49,15 +55,26 @@ def sample(ctxt=None, seed=1, n_epochs=4, batch_size=200, fails=False):
 class Commands:
     """Runs ``garage`` in a directory of its own."""
 
+    counter = itertools.count()
+    printed = tempfile.TemporaryDirectory(prefix="garage-printed-")
+
+    @staticmethod
+    @functools.cache
+    def parent():
+        """The process that forks one for each command, started when it is needed; it ends with this one."""
+        return Parent(Path(__file__).with_name("garage_worker.py"), options=("-W", "error"))
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "code" / "sample.py"
         self.run_path = folder / "data" / "local" / "experiment" / "sample"
 
     def __call__(self, *words, code=0):
-        done = subprocess.run(
-            [*COMMAND, *map(str, words)], cwd=self.folder, capture_output=True, text=True, check=False
-        )
+        words = [str(word) for word in words]
+        printed = [Path(self.printed.name, f"{name}-{next(self.counter)}") for name in ("out", "err")]
+        job = {"folder": str(self.folder), "environment": dict(os.environ), "words": words}
+        status = self.parent().run(job | {"stdout": str(printed[0]), "stderr": str(printed[1])})
+        done = subprocess.CompletedProcess(["garage", *words], status, *(path.read_text() for path in printed))
         assert done.returncode == code, done.stdout + done.stderr
         if code not in {0, 1}:
             assert "Traceback" not in done.stderr

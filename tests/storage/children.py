@@ -24,9 +24,9 @@ TESTS = Path(__file__).parents[1]
 class Parent:
     """The process that forks, as the test sees it."""
 
-    def __init__(self, script, *words):
+    def __init__(self, script, *words, options=()):
         self.process = subprocess.Popen(
-            [sys.executable, str(script), *words],
+            [sys.executable, *options, str(script), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
