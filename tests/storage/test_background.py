@@ -195,6 +195,8 @@ def test_the_last_one_takes_nobodys_place(tmp_path):
         for epoch in range(1, 5):
             saver.submit(capture_of(epoch))
         saver.submit(capture_of(5), is_last=True)
+        for _ in range(6):  # once row 5 is there, epoch 4 has taken the place
+            assert disk.rows.acquire(timeout=60)
         disk.gate.set()
     assert snapshots(path) == [0, 4, 5]
     assert SnapshotStore(path).epochs() == [4, 5]
