@@ -102,7 +102,7 @@ def ppo(env: Env) -> Algorithm:
     return PPO(
         env=env,
         policy=CategoricalMLPPolicy(env.spec, hidden_sizes=(64, 64)),
-        baseline=MLPValueFunction(env.spec, (64, 64), learning_rate=1e-3, n_passes=20, minibatch_size=256),
+        baseline=MLPValueFunction(env.spec, (64, 64), n_passes=20, minibatch_size=256, time_input=False),
         discount=0.98,
         gae_lambda=0.8,
         learning_rate=1e-3,
@@ -119,7 +119,7 @@ def ppo_pendulum(env: Env) -> Algorithm:
     return PPO(
         env=env,
         policy=GaussianMLPPolicy(env.spec, hidden_sizes=(64, 64)),
-        baseline=MLPValueFunction(env.spec, (64, 64), learning_rate=1e-3, n_passes=10, minibatch_size=64),
+        baseline=MLPValueFunction(env.spec, (64, 64), n_passes=10, minibatch_size=64, time_input=False),
         discount=0.9,
         gae_lambda=0.95,
         learning_rate=1e-3,

@@ -16,7 +16,9 @@ def ppo_cartpole(ctxt=None, seed=1, n_epochs=391, batch_size=256):
     trainer = Trainer(ctxt)
     env = GymEnv("CartPole-v1")
     policy = CategoricalMLPPolicy(env_spec=env.spec, hidden_sizes=(64, 64))
-    value_function = MLPValueFunction(env_spec=env.spec, hidden_sizes=(64, 64), n_passes=20, minibatch_size=256)
+    value_function = MLPValueFunction(
+        env_spec=env.spec, hidden_sizes=(64, 64), n_passes=20, minibatch_size=256, time_input=False
+    )
     algo = PPO(
         env=env,
         policy=policy,

@@ -1,6 +1,7 @@
 """What the value functions of all frameworks share: NumPy's answers are every framework's."""
 
 import contextlib
+import dataclasses
 import functools
 import pickle
 
@@ -23,7 +24,7 @@ tf = import_tensorflow()
 
 BATCH = batch_of([30, 45, 25])
 RETURNS = np.sin(BATCH.observations[:, 0]) * 3 + BATCH.steps / 10.0 + 40
-OPTIONS = ("hidden_sizes", "n_passes", "minibatch_size", "name", "dtype")
+OPTIONS = ("hidden_sizes", "n_passes", "minibatch_size", "time_input", "name", "dtype")
 
 
 @contextlib.contextmanager
@@ -78,6 +79,19 @@ def test_fits_end_where_those_in_numpy_end(kind):
     np.testing.assert_allclose(values.predict(BATCH), numpy_values.predict(BATCH), rtol=1e-8)
 
 
+def test_without_time_as_an_input_fits_end_there_too_and_time_changes_nothing(kind):
+    values, numpy_values = beside_numpys(kind, dtype="float64", time_input=False)
+    for one in (values, numpy_values):
+        one.fit(BATCH, RETURNS)
+        assert one.shape.sizes == (4, 8, 8, 1)
+    np.testing.assert_allclose(values.theta, numpy_values.theta, rtol=1e-8, atol=1e-10)
+    later = dataclasses.replace(BATCH, first_steps=BATCH.first_steps + 70)
+    assert values.predict(later).tobytes() == values.predict(BATCH).tobytes()
+    with_time = beside_numpys(kind, dtype="float64")[0]
+    with_time.fit(BATCH, RETURNS)
+    assert not np.allclose(with_time.predict(later), with_time.predict(BATCH))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_predictions_from_equal_parameters_are_the_same_bits(kind, dtype):
     values, numpy_values = beside_numpys(kind, dtype=dtype)
@@ -103,7 +117,8 @@ def test_defaults_are_the_same(kind):
 
 
 def test_a_pickle_keeps_its_options(kind):
-    options = {"n_passes": 2, "minibatch_size": 9, "name": "values", "dtype": "float64", "hidden_sizes": (3,)}
+    options = {"n_passes": 2, "minibatch_size": 9, "time_input": False, "name": "values", "dtype": "float64"}
+    options |= {"hidden_sizes": (3,)}
     again = pickle.loads(pickle.dumps(kind(TWO_ACTIONS, **options)))
     assert {name: getattr(again, name) for name in OPTIONS} == options
 

@@ -323,6 +323,7 @@ def test_a_state_that_does_not_fit_is_refused_by_path_and_changes_nothing():
         ("learning_rate", [0, -1.0, math.nan, math.inf], "learning_rate must be above 0 and finite"),
         ("n_passes", [0, -1, 2.0, True], "n_passes must be an integer of at least 1"),
         ("minibatch_size", [0, -1, 2.0, True, None], "minibatch_size must be an integer of at least 1"),
+        ("time_input", [1, None], "time_input must be True or False"),
         ("dtype", ["float16", "double"], "dtype must be 'float32' or 'float64'"),
         ("hidden_sizes", [(0,), 3], "hidden_sizes must be integers of at least 1"),
     ],
