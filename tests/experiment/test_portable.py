@@ -139,8 +139,8 @@ def test_exit_codes_and_signals_are_those_of_the_process_that_was_started():
     assert process.returncode == 7
     script = """
 import signal
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     signal.pause()
 except KeyboardInterrupt:
     print("caught", flush=True)

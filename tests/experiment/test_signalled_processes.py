@@ -69,7 +69,7 @@ def goes_on(run, undisturbed, n_epochs=N_EPOCHS, **job):
 
 def said(lines):
     """The one line, and that nothing failed."""
-    assert not any("Traceback" in line or "Exception" in line for line in lines), lines
+    assert not any("Traceback" in line or "Exception" in line for line in lines), "\n".join(lines)
     assert lines[-1] == "cleaned up"
     (line,) = [line for line in lines if line.startswith("Interrupted")]
     return line

@@ -145,7 +145,7 @@ class RunDirectory:
                 )
                 raise FormatVersionError(msg)
             if not is_nested(raw, _MOST_NESTED):
-                return READERS.get(version, _version_1)(raw)
+                return (READERS[version] if isinstance(version, int) else _version_1)(raw)
             msg = f"{self.info_path} is damaged: it is nested more than {_MOST_NESTED} times."
             raise DamagedError(msg)
         except ValueError as error:  # also what is not UTF-8
@@ -215,7 +215,7 @@ def _version_1(raw: object) -> RunInfo:
     return msgspec.convert(raw, RunInfo)
 
 
-READERS: dict[object, Callable[[object], RunInfo]] = {1: _version_1}
+READERS: dict[int, Callable[[object], RunInfo]] = {1: _version_1}
 """What reads run.json of each format version as that of this version. None is ever removed: see design note 7."""
 
 
