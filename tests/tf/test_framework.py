@@ -1,6 +1,7 @@
 """What TensorFlow keeps in a process: seeded, read and put back, in processes of their own."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -139,6 +140,20 @@ def test_the_state_can_be_stored():
 def test_a_state_without_its_parts_is_refused():
     with pytest.raises(MismatchError, match="TensorFlow's global generator"):
         TensorFlowFramework().load_generators_state({"words": np.zeros(3, np.int64)})
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"algorithm": 1, "words": np.array(["a", "b", "c"])}, "`words` is <U1[3], expected int64[3]"),
+        ({"algorithm": 1, "words": 3}, "`words` is a int, expected ndarray"),
+        ({"algorithm": "1", "words": np.zeros(3, np.int64)}, "`algorithm` is a str, expected int or null"),
+    ],
+    ids=str,
+)
+def test_a_state_of_other_kinds_is_refused(state, said):
+    with pytest.raises(MismatchError, match=re.escape(said)):
+        TensorFlowFramework().load_generators_state(state)
 
 
 def test_the_fingerprint_is_json_and_names_the_version():

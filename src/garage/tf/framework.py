@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from garage.core.state import take
+from garage.core.state import take, take_array, take_as
 from garage.core.types import Array, State
 from garage.tf.installation import import_tensorflow
 
@@ -55,9 +55,10 @@ class TensorFlowFramework:
         """Put the global generator back; if the state has none, one that was made meanwhile stays as it is.
 
         Raises:
-            MismatchError: a part of the state is missing.
+            MismatchError: a part of the state is missing, or of another kind.
         """
-        algorithm, words = (take(state, key, _OWNER) for key in ("algorithm", "words"))
+        algorithm = take_as(state, "algorithm", _OWNER, int, type(None))
+        words = take_array(state, "words", _OWNER, np.int64, np.shape(take(state, "words", _OWNER)))
         if algorithm is not None:
             _in_eager_mode(lambda: _put_back(algorithm, words))
 
