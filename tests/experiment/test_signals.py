@@ -9,6 +9,7 @@ import pytest
 from experiment.parts import Fuse, digests, events, kept, new_trainer, trained
 from garage.errors import ArgumentError, OrderError
 from garage.experiment import Trainer
+from garage.experiment.signals import Signals
 
 
 class CtrlC(Fuse):
@@ -133,3 +134,17 @@ def test_an_exit_code_that_is_none_is_refused_before_anything_is_trained(text, m
     with pytest.raises(ArgumentError, match=f"GARAGE_PREEMPTED_EXIT_CODE is '{text}'.*1 to 255"):
         new_trainer("run", kind=CtrlC).train(n_epochs=2, batch_size=60)
     assert kept("run") == []
+
+
+def test_an_epoch_is_noted_as_dropped_before_the_next_signal_can_strike():
+    """The block may be left without its end being told, if the second signal strikes on the way there."""
+    signals = Signals(expected_seconds=1e6).__enter__()
+    try:
+        computing = signals.computing(4)
+        computing.__enter__()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signals.dropped.epoch == 4
+        computing.gen.close()  # as the interpreter does with what nobody holds; it would print what this raises
+    finally:
+        signals.__exit__(KeyboardInterrupt)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Self
+from typing import NoReturn, Self
 
 from garage.errors import ArgumentError, Preempted
 
@@ -72,7 +72,8 @@ class Signals:
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._n_received = 0
         self._begun: float | None = None
-        self._is_dropping = self._is_overdue = self._may_raise = False
+        self._epoch = -1
+        self._is_overdue = self._may_raise = False
         self._watch: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self._watching = threading.Thread(target=self._wait, name="garage grace", daemon=True)
         self.name = ""
@@ -134,20 +135,18 @@ class Signals:
             BaseException: `stop`, whatever became of it on its way up.
         """
         begun = self._begun = time.perf_counter()
+        self._epoch = epoch
         try:
             yield
+        except GeneratorExit:  # the second signal struck while the block was being left: it has raised already
+            raise
         except BaseException as error:
-            if not self.received:
+            if not self.received or error is self.stop:
                 raise
-            seconds = time.perf_counter() - begun
-            if error is self.stop:
-                self.dropped = Dropped(epoch, seconds)
-                raise
-            self.dropped = Dropped(epoch, seconds, repr(error))
+            self.dropped = Dropped(epoch, time.perf_counter() - begun, repr(error))
             raise self.stop from error
         else:
-            if self._is_dropping:  # but somebody has swallowed it
-                self.dropped = Dropped(epoch, time.perf_counter() - begun)
+            if self.dropped is not None:  # but somebody has swallowed it
                 raise self.stop
         finally:
             self._begun = None
@@ -162,15 +161,13 @@ class Signals:
             self._is_overdue = False
             if self._begun is None or self.again:
                 return
-            self._is_dropping = True
-            raise self.stop
+            self._stop_here()
         self._n_received += 1
         if not self.again:
             self._note(signal.Signals(number))
         elif self._n_received == 2:  # noqa: PLR2004 - the second
             if self._may_raise:
-                self._is_dropping = True
-                raise self.stop
+                self._stop_here()
         else:
             before = self._before[signal.Signals(number)]
             signal.signal(number, before)
@@ -187,9 +184,14 @@ class Signals:
         if self._begun is None:
             return
         if self._remaining(time.perf_counter() - self._begun) > self._grace_seconds:
-            self._is_dropping = True
-            raise self.stop
+            self._stop_here()
         self._watch.put(self._grace_seconds)
+
+    def _stop_here(self) -> NoReturn:
+        """Raise `stop`. That an epoch is dropped is noted first, for the next signal may strike on the way up."""
+        if self._begun is not None and self.dropped is None:
+            self.dropped = Dropped(self._epoch, time.perf_counter() - self._begun)
+        raise self.stop
 
     def _remaining(self, elapsed: float) -> float:
         """Seconds that the epoch still needs: as long as the longest of the last ones, or as long again as it took."""
