@@ -6,11 +6,13 @@ cloudpickle of ``(algo, env)``. It is made once, in ``setup``, and checked by re
 
 import copyreg
 import importlib
+import inspect
 import io
 import json
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -87,13 +89,13 @@ def load(recipe: bytes) -> tuple[Any, Any]:
     header = _header(recipe)
     try:
         try:
-            return _loads(pickled)
+            algo, env = _loads(pickled)
         except ModuleNotFoundError:
             # The script's folder was importable when the recipe was made; it stays so for what is imported later.
             sys.path.append(header.folder)
             importlib.invalidate_caches()
             try:
-                return _loads(pickled)
+                algo, env = _loads(pickled)
             except BaseException:
                 sys.path.remove(header.folder)
                 raise
@@ -113,6 +115,7 @@ def load(recipe: bytes) -> tuple[Any, Any]:
             "trainer.setup(algo, env) with objects of your own before restore, to load values only."
         )
         raise RecipeError(msg) from error
+    return algo, env
 
 
 def dump_opaque(path: str, part: object) -> bytes:
@@ -140,7 +143,7 @@ def load_opaque(data: bytes) -> Any:  # noqa: ANN401 - users' own classes
         RecipeError: it cannot be unpickled.
     """
     try:
-        return cloudpickle.load(io.BytesIO(data))
+        return _loads(data)
     except Exception as error:
         msg = f"Cannot unpickle an opaque part: {type(error).__name__}: {error}. Did its code change?"
         raise RecipeError(msg) from error
@@ -183,9 +186,29 @@ def _header(recipe: bytes) -> _Header:
         raise RecipeError(msg) from error
 
 
-def _loads(pickled: bytes) -> tuple[Any, Any]:
-    algo, env = cloudpickle.loads(pickled)
-    return algo, env
+class _Unpickler(pickle.Unpickler):
+    """Makes classes that were pickled by value anew, as an empty script would.
+
+    cloudpickle would find a script's own class in the process that pickled it, and fill that one again: its methods
+    would no longer see the script's variables, but copies of them.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - pickle's protocol
+        found = super().find_class(module, name)
+        if module == cloudpickle.Pickler.__module__ and name.startswith("_make_"):
+            return partial(_untracked, found)
+        return found
+
+
+def _untracked(make: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - see above
+    call = inspect.signature(make).bind(*arguments)
+    if "class_tracker_id" in call.arguments:
+        call.arguments["class_tracker_id"] = None
+    return make(*call.args, **call.kwargs)
+
+
+def _loads(pickled: bytes) -> Any:  # noqa: ANN401 - users' own classes
+    return _Unpickler(io.BytesIO(pickled)).load()
 
 
 def _script_folder() -> Path:
