@@ -12,6 +12,10 @@
     │   ├── UnseededWorldError                it ignores the seed given to ``reset``
     │   ├── NonFiniteError                    it returned NaN or infinity
     │   └── WorldRaisedError                  it raised in the middle of a batch
+    ├── WorkerError                         a worker of a sampler cannot do its work
+    │   ├── UnsendableError                   what it needs cannot be sent to it, or not be rebuilt there
+    │   ├── WorkerRaisedError                 something raised in it that is none of ours
+    │   └── WorkerDiedError                   workers die or hang in the same group again and again
     ├── RecipeError                         objects cannot be pickled, or not be rebuilt
     ├── SigningKeyError                     the key that snapshots are signed with cannot be used
     └── StorageError                        something is wrong with a run's directory
@@ -68,6 +72,22 @@ class NonFiniteError(WorldError):
 
 class WorldRaisedError(WorldError):
     """An environment raised in the middle of a batch; its exception is the cause of this one."""
+
+
+class WorkerError(GarageError):
+    """A worker of a sampler cannot do its work."""
+
+
+class UnsendableError(WorkerError):
+    """An environment or a policy cannot be pickled for a worker, or cannot be rebuilt there."""
+
+
+class WorkerRaisedError(WorkerError):
+    """Something raised in a worker that is neither garage nor an environment; its exception is the cause."""
+
+
+class WorkerDiedError(WorkerError):
+    """Workers have died or hung in the same group again and again, or cannot be started."""
 
 
 class RecipeError(GarageError):

@@ -5,10 +5,15 @@ framework's folder registers what the framework keeps in the process when it is 
 seeded or restored before that reaches it as well.
 """
 
+import contextlib
+import importlib
 import random
 import secrets
+import sys
+from collections.abc import Iterator
 
 import numpy as np
+import threadpoolctl
 
 from garage.core.ports import Framework
 from garage.core.state import take, take_as
@@ -18,10 +23,12 @@ from garage.errors import MismatchError
 
 _WORDS = 624
 """Of the state of the Mersenne Twister, MT19937."""
+_FOLDERS = {"torch": "garage.torch", "tensorflow": "garage.tf"}
 
 
 class _Process:
     seed: int | None = None
+    n_threads: int | None = None
     frameworks: list[Framework]
     generators: State  # as they were restored last, for frameworks that are not imported yet
 
@@ -41,6 +48,33 @@ def register(framework: Framework) -> None:
 def frameworks() -> tuple[Framework, ...]:
     """Those that have been imported."""
     return tuple(_Process.frameworks)
+
+
+def import_loaded_frameworks() -> None:
+    """Take charge of the frameworks that users' code has imported."""
+    for framework, folder in _FOLDERS.items():
+        if framework in sys.modules and folder not in sys.modules:
+            importlib.import_module(folder)
+
+
+@contextlib.contextmanager
+def computing(n_threads: int) -> Iterator[None]:
+    """While it lasts, BLAS and the frameworks that are imported compute in so many threads, the same bits each time."""
+    before = _Process.n_threads
+    with contextlib.ExitStack() as stack:
+        for framework in frameworks():  # first, for they read how many threads there were
+            stack.enter_context(framework.computing(n_threads))
+        stack.enter_context(threadpoolctl.threadpool_limits(limits=n_threads))
+        _Process.n_threads = n_threads
+        try:
+            yield
+        finally:
+            _Process.n_threads = before
+
+
+def computing_threads() -> int | None:
+    """How many threads `computing` has chosen; None outside of it."""
+    return _Process.n_threads
 
 
 def get_seed() -> int | None:

@@ -1,16 +1,12 @@
 """The seed of a process, as a script sets it."""
 
-import importlib
 import logging
-import sys
 
 from garage import process
 from garage.core.streams import Streams
 from garage.recording.console import console
 
 logger = logging.getLogger(__name__)
-
-_FOLDERS = {"torch": "garage.torch", "tensorflow": "garage.tf"}
 
 
 def set_seed(seed: int) -> None:
@@ -29,12 +25,5 @@ def set_seed(seed: int) -> None:
     with console():
         logger.info("Setting seed to %d", seed)
     process.set_process_seed(seed)
-    import_loaded_frameworks()
+    process.import_loaded_frameworks()
     process.seed_generators(seed)
-
-
-def import_loaded_frameworks() -> None:
-    """Take charge of the frameworks that users' code has imported."""
-    for framework, folder in _FOLDERS.items():
-        if framework in sys.modules and folder not in sys.modules:
-            importlib.import_module(folder)

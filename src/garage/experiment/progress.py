@@ -1,12 +1,9 @@
 """What a trainer holds, and how far it got."""
 
-import contextlib
 import math
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
-
-import threadpoolctl
 
 from garage import process
 from garage.core.ports import Surroundings
@@ -78,15 +75,9 @@ class Progress:
             )
             raise OrderError(msg)
 
-    @contextlib.contextmanager
-    def threads(self) -> Iterator[None]:
+    def threads(self) -> AbstractContextManager[None]:
         """While it lasts, BLAS and the frameworks compute in as many threads as were chosen."""
-        n_threads = self.n_threads or 1
-        with contextlib.ExitStack() as stack:
-            for framework in process.frameworks():  # first, for they read how many threads there were
-                stack.enter_context(framework.computing(n_threads))
-            stack.enter_context(threadpoolctl.threadpool_limits(limits=n_threads))
-            yield
+        return process.computing(self.n_threads or 1)
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides over last bits, at present."""

@@ -18,7 +18,6 @@ from garage.errors import NothingLeftError
 from garage.experiment import recipes
 from garage.experiment.arguments import loading
 from garage.experiment.collector import Collector
-from garage.experiment.deterministic import import_loaded_frameworks
 from garage.experiment.fingerprint import recorded_threads
 from garage.experiment.progress import Progress
 from garage.experiment.recorded_run import RecordedRun
@@ -165,7 +164,7 @@ class _Rerun:
             process.seed_generators(seed)
         run = self.progress.run = rebuilt(snapshot, self._surroundings)
         run.seed = seed
-        import_loaded_frameworks()
+        process.import_loaded_frameworks()
         if anew:
             run.algo.initialise(Streams(seed).at("initialise"))
             self._surroundings.prepare()
@@ -249,7 +248,7 @@ class _Rerun:
         self._snapshot = self._record.snapshot(stretch.path, source.epoch)
         run = self.progress.run = rebuilt(self._snapshot, self._surroundings)
         run.seed = old.seed
-        import_loaded_frameworks()
+        process.import_loaded_frameworks()
         at_epoch = msgspec.structs.replace(source, epoch=epoch)
         self._load(replace(self._snapshot, manifest=at_epoch, state=state, opaque=opaque))
 

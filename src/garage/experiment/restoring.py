@@ -13,7 +13,6 @@ from garage.experiment import recipes
 from garage.experiment.arguments import Stats, TrainArgs, loading, recorded, tables
 from garage.experiment.collector import Collector
 from garage.experiment.destination import Origin
-from garage.experiment.deterministic import import_loaded_frameworks
 from garage.experiment.fingerprint import recorded_threads
 from garage.experiment.progress import Progress
 from garage.experiment.restore_report import report
@@ -54,7 +53,7 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
     args, seconds = recorded(manifest.train_args, manifest.stats, f"Epoch {manifest.epoch} of {path}")
     set_up = progress.run if progress.is_set_up else None
     run = rebuilt(snapshot, progress.surroundings) if set_up is None else set_up
-    import_loaded_frameworks()  # those that the recipe has imported
+    process.import_loaded_frameworks()  # those that the recipe has imported
     progress.run, progress.is_whole = run, False  # until all of it is loaded
     with loading(f"epoch {manifest.epoch} of {path}"):
         lost = load_state(run, snapshot, rebuilt=not progress.is_set_up)

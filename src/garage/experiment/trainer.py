@@ -12,7 +12,6 @@ from garage.experiment import recipes, restoring, training
 from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.collector import Collector
 from garage.experiment.context import ExperimentContext
-from garage.experiment.deterministic import import_loaded_frameworks
 from garage.experiment.progress import Progress
 from garage.experiment.run_state import Run
 from garage.experiment.saving import capture, writing
@@ -109,7 +108,7 @@ class Trainer:
             for policy in algo.policies().values():
                 check_fit(policy, env)
             progress.surroundings.check(recipes.parts("algo", algo))
-            import_loaded_frameworks()
+            process.import_loaded_frameworks()
             chosen = process.get_seed()
             seed = process.draw_seed() if chosen is None else chosen
             if chosen is None:
