@@ -1,17 +1,17 @@
 """``garage run``: run an experiment of a file."""
 
+import contextlib
 import shlex
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
 from garage.cli import experiment_files, parameters
 from garage.errors import GarageError, NothingLeftError
 from garage.experiment import portable
-from garage.experiment.context import RESUME_CHOICES, Experiment, launch
+from garage.experiment.context import RESUME_CHOICES, launch
 from garage.experiment.signals import answered
 from garage.recording.console import console
 
@@ -31,11 +31,21 @@ _FAILED = 1
     show_default=True,
     help="auto: go on with the run of these arguments if there is one; must: there has to be one; never: a new run.",
 )
+@click.option("--log-dir", type=click.Path(path_type=Path), help="The run's directory, instead of the experiment's.")
 @click.option("--portable", "is_portable", is_flag=True, help="The same last bits on any x86-64-v3 machine; slower.")
+@click.option("--quiet", "-q", is_flag=True, help="Print warnings and errors alone; debug.log has the rest.")
 @click.option("--help", "-h", "wants_help", is_flag=True, help="Show this and, after FILE, the file's experiments.")
 @click.pass_context
 def run(  # noqa: PLR0913 - one parameter an option
-    ctx: click.Context, target: str | None, words: tuple[str, ...], *, resume: str, is_portable: bool, wants_help: bool
+    ctx: click.Context,
+    target: str | None,
+    words: tuple[str, ...],
+    *,
+    resume: str,
+    log_dir: Path | None,
+    is_portable: bool,
+    quiet: bool,
+    wants_help: bool,
 ) -> None:
     """Run the experiment that FILE defines with @wrap_experiment; FUNCTION says which, where it defines several.
 
@@ -54,10 +64,14 @@ def run(  # noqa: PLR0913 - one parameter an option
         portable.enter()
     path, function = experiment_files.split_target(target)
     try:
-        with console(), answered():
+        with console(quiet=quiet), answered():
             experiments = experiment_files.experiments_of(experiment_files.load(path), function)
             experiment = experiment_files.only(experiments, path)
-            _launch(experiment, parameters.parsed(words, experiment), resume, _going_on(ctx, target, words))
+            command = _going_on(ctx, target, words)
+            with _said_how(resume):
+                launch(
+                    experiment, parameters.parsed(words, experiment), resume=resume, command=command, log_dir=log_dir
+                )
     except GarageError as error:
         _add_place(error, path.resolve())
         raise
@@ -70,15 +84,23 @@ def run(  # noqa: PLR0913 - one parameter an option
 def _going_on(ctx: click.Context, target: str, words: tuple[str, ...]) -> str:
     """The same command with ``--resume auto``."""
     options = [option for option in ctx.command.params if isinstance(option, click.Option)]
-    flags = [option.opts[0] for option in options if option.is_flag and ctx.params[str(option.name)]]
+    given = []
+    for option in options:
+        value = ctx.params[str(option.name)]
+        if option.is_flag and value:
+            given.append(option.opts[0])
+        elif not option.is_flag and option.name != "resume" and value is not None:
+            given += [option.opts[0], str(value)]
     own = {name for option in options for name in option.opts}
     separator = ["--"] if any(word.partition("=")[0] in own for word in words) else []
-    return shlex.join(["garage", "run", "--resume", "auto", *flags, target, *separator, *words])
+    return shlex.join(["garage", "run", "--resume", "auto", *given, target, *separator, *words])
 
 
-def _launch(experiment: Experiment[Any], arguments: Mapping[str, Any], resume: str, command: str) -> None:
+@contextlib.contextmanager
+def _said_how(resume: str) -> Iterator[None]:
+    """What ends a run without being an error is said, and how to go on."""
     try:
-        launch(experiment, arguments, resume=resume, command=command)
+        yield
     except NothingLeftError as error:
         if resume != "auto":
             raise

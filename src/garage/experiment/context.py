@@ -10,6 +10,7 @@
 
 import contextlib
 import functools
+import glob
 import inspect
 import logging
 import math
@@ -36,6 +37,8 @@ R = TypeVar("R")
 
 DATA = Path("data") / "local"
 RESUME_CHOICES = ("auto", "must", "never")
+
+_SAME_ARGUMENTS = "Give the same arguments to go on with it, or --resume never (or another name) to start a new one."
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Options:
         name_parameters: ``"passed"`` or ``"all"``: append those arguments to the name; None: append nothing.
         use_existing_dir: write into the directory even if it exists, instead of appending _1, _2 …
         x_axis: the column that curves are drawn over.
+        quiet: print warnings and errors alone; debug.log gets all lines whatever is printed.
     """
 
     log_dir: str | None = None
@@ -99,9 +103,13 @@ class Options:
     name_parameters: str | None = None
     use_existing_dir: bool = False
     x_axis: str = "TotalEnvSteps"
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         retention_of(self)
+        if not isinstance(self.quiet, bool):
+            msg = f"quiet must be True or False, got {self.quiet!r}."
+            raise ArgumentError(msg)
         if self.name_parameters not in {None, "passed", "all"}:
             msg = f"name_parameters must be None, 'passed' or 'all', got {self.name_parameters!r}."
             raise ArgumentError(msg)
@@ -155,13 +163,11 @@ class Experiment(Generic[R]):
             )
             raise ArgumentError(msg)
         options = self.options.overridden(overrides[0]) if overrides else self.options
-        bound = inspect.signature(self._function).bind(None, **arguments)
-        passed = dict(arguments)
-        bound.apply_defaults()
-        everything = {name: value for name, value in bound.arguments.items() if name != "ctxt"}
-        arguments_json = {name: _as_json(value) for name, value in everything.items()}
-        named = {None: {}, "passed": {p.name: passed[p.name] for p in self.parameters if p.name in passed}}
-        wanted = _directory(options, self.name, named.get(options.name_parameters, everything))
+        options = options if launch is None else options.overridden(launch.options)
+        everything = self._with_defaults(arguments)
+        arguments_json = self.recorded(arguments)
+        named = {None: {}, "passed": {p.name: arguments[p.name] for p in self.parameters if p.name in arguments}}
+        wanted = directory_of(options, self.name, named.get(options.name_parameters, everything))
         directory, resumes = _place(wanted, options, arguments_json, "never" if launch is None else launch.resume)
         context = ExperimentContext(
             snapshot_dir=str(directory),
@@ -176,7 +182,7 @@ class Experiment(Generic[R]):
             command=None if launch is None else launch.command,
         )
         seed = process.get_seed()
-        with console(), debug_log(directory / "debug.log"), _launched(None), answered():
+        with console(quiet=options.quiet), debug_log(directory / "debug.log"), _launched(None), answered():
             try:
                 if options.archive_launch_repo and not resumes:
                     archive_launch_repository(directory)
@@ -188,6 +194,19 @@ class Experiment(Generic[R]):
     def name(self) -> str:
         """The function's name."""
         return self._function.__name__
+
+    def recorded(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments and the defaults of those that are left out, as a run with them records them.
+
+        Raises:
+            TypeError: the function takes no such arguments.
+        """
+        return {name: _as_json(value) for name, value in self._with_defaults(arguments).items()}
+
+    def _with_defaults(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        bound = inspect.signature(self._function).bind(None, **arguments)
+        bound.apply_defaults()
+        return {name: value for name, value in bound.arguments.items() if name != "ctxt"}
 
 
 @overload
@@ -217,6 +236,7 @@ class _Launch:
 
     resume: str
     command: str | None
+    options: Mapping[str, Any]
 
 
 _launch: ContextVar[_Launch | None] = ContextVar("garage_launch", default=None)
@@ -233,7 +253,14 @@ def loading() -> Iterator[None]:
         _loading.reset(token)
 
 
-def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: str, command: str | None = None) -> R:
+def launch(
+    experiment: Experiment[R],
+    arguments: Mapping[str, Any],
+    *,
+    resume: str,
+    command: str | None = None,
+    log_dir: Path | None = None,
+) -> R:
     """Run an experiment as ``garage run`` does.
 
     Args:
@@ -242,6 +269,7 @@ def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: s
         resume: ``"auto"`` goes on with the run of that name and these arguments if there is one, ``"must"``
             insists that there is, ``"never"`` starts a new one.
         command: the line of a shell that goes on with the run.
+        log_dir: where, instead of where the experiment says.
 
     Raises:
         ArgumentError: there is a run of that name, but with other arguments.
@@ -250,7 +278,7 @@ def launch(experiment: Experiment[R], arguments: Mapping[str, Any], *, resume: s
     if resume not in RESUME_CHOICES:
         msg = f"resume must be one of {', '.join(RESUME_CHOICES)}; got {resume!r}."
         raise ArgumentError(msg)
-    with _launched(_Launch(resume, command)):
+    with _launched(_Launch(resume, command, {} if log_dir is None else {"log_dir": str(log_dir)})):
         return experiment(**arguments)
 
 
@@ -278,11 +306,44 @@ def new_directory(wanted: Path) -> Path:
             return path
 
 
-def _directory(options: Options, function_name: str, named: Mapping[str, Any]) -> Path:
+def directory_of(options: Options, function_name: str, named: Mapping[str, Any]) -> Path:
+    """Where a run goes if nothing is there yet.
+
+    Args:
+        options: of the experiment.
+        function_name: its name, where the options give none.
+        named: the arguments that are part of the name.
+    """
     if options.log_dir is not None:
         return Path(options.log_dir)
     name = "_".join([options.name or function_name, *(f"{key}={value}" for key, value in named.items())])
     return DATA / options.prefix / name.replace("/", "_")
+
+
+def run_of(wanted: Path, arguments: Mapping[str, Any], advice: str) -> Path | None:
+    """The run of a name with these arguments: the newest that has a snapshot, or else the newest; None if none is.
+
+    Args:
+        wanted: its directory, or the one that it would have had.
+        arguments: as they are recorded.
+        advice: what to do if the arguments differ.
+
+    Raises:
+        ArgumentError: there is a run of that name, but with other arguments.
+    """
+    candidates = _runs_of(wanted)
+    equal = [path for path, recorded in candidates if recorded == dict(arguments)]
+    if candidates and not equal:
+        path, recorded = candidates[-1]
+        lines = [
+            f"  {key}: {recorded.get(key)!r} there, {arguments.get(key)!r} here"
+            for key in sorted(recorded.keys() | arguments.keys())
+            if recorded.get(key) != arguments.get(key)
+        ]
+        msg = f"There is a run of that name, {path}, but with other arguments:\n" + "\n".join([*lines, advice])
+        raise ArgumentError(msg)
+    started = [path for path in equal if RunDirectory(path).manifest_epochs()]
+    return next(reversed(started or equal), None)
 
 
 def _place(wanted: Path, options: Options, arguments: Mapping[str, Any], resume: str) -> tuple[Path, bool]:
@@ -292,24 +353,9 @@ def _place(wanted: Path, options: Options, arguments: Mapping[str, Any], resume:
             wanted.mkdir(parents=True, exist_ok=True)
             return wanted, False
         return new_directory(wanted), False
-    candidates = _runs_of(wanted)
-    equal = [path for path, recorded in candidates if recorded == dict(arguments)]
-    if equal:
-        started = [path for path in equal if RunDirectory(path).manifest_epochs()]
-        if started or resume == "auto":
-            return (started or equal)[-1], True
-    elif candidates:
-        path, recorded = candidates[-1]
-        lines = [
-            f"  {key}: {recorded.get(key)!r} there, {arguments.get(key)!r} here"
-            for key in sorted(recorded.keys() | arguments.keys())
-            if recorded.get(key) != arguments.get(key)
-        ]
-        msg = (
-            f"There is a run of that name, {path}, but with other arguments:\n" + "\n".join(lines) + "\n"
-            "Give the same arguments to go on with it, or --resume never (or another name) to start a new one."
-        )
-        raise ArgumentError(msg)
+    path = run_of(wanted, arguments, _SAME_ARGUMENTS)
+    if path is not None and (resume == "auto" or RunDirectory(path).manifest_epochs()):
+        return path, True
     if resume == "must":
         msg = f"No run of {wanted} with these arguments has a snapshot to go on from. Use --resume auto to start one."
         raise NoSnapshotError(msg)
@@ -319,7 +365,7 @@ def _place(wanted: Path, options: Options, arguments: Mapping[str, Any], resume:
 def _runs_of(wanted: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The runs of a name with their recorded arguments, oldest first."""
     found = []
-    for path in [wanted, *wanted.parent.glob(f"{wanted.name}_*")]:
+    for path in [wanted, *wanted.parent.glob(f"{glob.escape(wanted.name)}_*")]:
         suffix = path.name.removeprefix(wanted.name).removeprefix("_") or "0"
         if suffix.isdecimal() and path.is_dir():
             with contextlib.suppress(StorageError):  # a folder without a readable run.json is no run to go on with
