@@ -26,6 +26,7 @@ from garage.errors import ArgumentError, NoSnapshotError, StorageError
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.experiment.signals import answered
 from garage.recording.console import console, debug_log
+from garage.recording.tensorboard import need_tensorboardx
 from garage.storage.disk import Disk
 from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory
@@ -52,6 +53,7 @@ class ExperimentContext:
         snapshot_seconds: at most one snapshot in so many seconds.
         keep_best: the metric whose best snapshot is kept besides.
         x_axis: the column that curves are drawn over.
+        tensorboard: whether events for TensorBoard are written, too.
         target: the experiment function, ``module:function``.
         arguments: its arguments, as JSON.
         resumes: whether training goes on from the newest snapshot in ``snapshot_dir``, if there is one.
@@ -64,6 +66,7 @@ class ExperimentContext:
     snapshot_seconds: float | None = None
     keep_best: str | None = None
     x_axis: str = "TotalEnvSteps"
+    tensorboard: bool = False
     target: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     resumes: bool = False
@@ -89,6 +92,7 @@ class Options:
         name_parameters: ``"passed"`` or ``"all"``: append those arguments to the name; None: append nothing.
         use_existing_dir: write into the directory even if it exists, instead of appending _1, _2 …
         x_axis: the column that curves are drawn over.
+        tensorboard: write events for TensorBoard, too; needs the extra ``tensorboard``.
         quiet: print warnings and errors alone; debug.log gets all lines whatever is printed.
     """
 
@@ -103,13 +107,15 @@ class Options:
     name_parameters: str | None = None
     use_existing_dir: bool = False
     x_axis: str = "TotalEnvSteps"
+    tensorboard: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:
         retention_of(self)
-        if not isinstance(self.quiet, bool):
-            msg = f"quiet must be True or False, got {self.quiet!r}."
-            raise ArgumentError(msg)
+        for name in ("tensorboard", "quiet"):
+            if not isinstance(getattr(self, name), bool):
+                msg = f"{name} must be True or False, got {getattr(self, name)!r}."
+                raise ArgumentError(msg)
         if self.name_parameters not in {None, "passed", "all"}:
             msg = f"name_parameters must be None, 'passed' or 'all', got {self.name_parameters!r}."
             raise ArgumentError(msg)
@@ -164,6 +170,8 @@ class Experiment(Generic[R]):
             raise ArgumentError(msg)
         options = self.options.overridden(overrides[0]) if overrides else self.options
         options = options if launch is None else options.overridden(launch.options)
+        if options.tensorboard:
+            need_tensorboardx()
         everything = self._with_defaults(arguments)
         arguments_json = self.recorded(arguments)
         named = {None: {}, "passed": {p.name: arguments[p.name] for p in self.parameters if p.name in arguments}}
@@ -176,6 +184,7 @@ class Experiment(Generic[R]):
             snapshot_seconds=options.snapshot_seconds,
             keep_best=options.keep_best,
             x_axis=options.x_axis,
+            tensorboard=options.tensorboard,
             target=f"{self._function.__module__}:{self._function.__qualname__}",
             arguments=arguments_json,
             resumes=resumes,

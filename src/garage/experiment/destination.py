@@ -16,7 +16,7 @@ from garage.storage.manifest import Manifest, Parent
 from garage.storage.run_directory import RunDirectory, RunInfo, now
 from garage.storage.writer import parent_of
 
-_SETTINGS = ("snapshot_mode", "snapshot_gap", "snapshot_seconds", "keep_best", "x_axis")
+_SETTINGS = ("snapshot_mode", "snapshot_gap", "snapshot_seconds", "keep_best", "x_axis", "tensorboard")
 
 
 @dataclass(frozen=True)

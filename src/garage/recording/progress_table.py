@@ -2,12 +2,12 @@
 
 import contextlib
 import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from garage.errors import WriteError
+from garage.recording.metric_tables import as_csv, columns_of
 
 
 class ProgressTable:
@@ -52,14 +52,7 @@ class ProgressTable:
             raise WriteError(msg) from error
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        keys = {key for row in rows for key in row} - {"digest"}
-        first = [key for key in dict.fromkeys(("epoch", self._x_axis)) if key in keys]
-        self._columns = first + sorted(keys - set(first))
-        text = io.StringIO(newline="")
-        if self._columns:
-            writer = csv.DictWriter(text, self._columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+        self._columns = columns_of(rows, self._x_axis)
         unfinished = self._path.with_name(f".unfinished-{self._path.name}")
-        unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
+        unfinished.write_bytes(as_csv(rows, self._x_axis))
         unfinished.replace(self._path)

@@ -33,6 +33,7 @@ class RunInfo(msgspec.Struct, kw_only=True, frozen=True):
     snapshot_seconds: float | None = None
     keep_best: str | None = None
     x_axis: str = "TotalEnvSteps"
+    tensorboard: bool = False
     parent: Parent | None = None
 
 

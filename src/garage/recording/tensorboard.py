@@ -1,0 +1,129 @@
+"""Events for TensorBoard, written by tensorboardX, which needs no TensorFlow.
+
+A run's file is made anew at every start, of all rows so far, and the older ones are removed then. So what a rewind or
+a crash took back is no longer there. A TensorBoard that is looking meanwhile forgets what it has read, because the new
+file begins with the mark of a restart at step 0.
+"""
+
+import contextlib
+import importlib
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from garage.errors import ArgumentError, DependencyError, WriteError
+
+PREFIX = "events.out.tfevents."
+"""Of the names that TensorBoard looks for."""
+
+_VERSION = "brain.Event:2"
+_MOST_STEPS = 1 << 62
+_FLUSHED_SECONDS = 1.0
+"""Between two flushes, each of which waits for the disk."""
+
+
+def need_tensorboardx() -> None:
+    """Make sure that events can be written.
+
+    Raises:
+        DependencyError: the package tensorboardX is not installed.
+    """
+    try:
+        importlib.import_module("tensorboardX")
+    except ImportError as error:
+        msg = (
+            "Events for TensorBoard need the package tensorboardX, which is not installed: "
+            "pip install 'garage[tensorboard]'. Or train without tensorboard=True, and export the events later."
+        )
+        raise DependencyError(msg) from error
+
+
+class TensorBoardEvents:
+    """A file of events with one point of each metric an epoch.
+
+    Args:
+        folder: where TensorBoard finds it, made if it is not there; other files of events in it are removed.
+        x_axis: the metric that curves are drawn over, or ``"epoch"``; whole numbers.
+        rows: of the epochs so far.
+        times: when they were finished, in seconds since 1970, by epoch; unknown ones count as finished now.
+
+    Raises:
+        DependencyError: the package tensorboardX is not installed.
+        ArgumentError: the x axis is no metric, or no whole number; also from `record`.
+        WriteError: the disk refused; also from `record` and `close`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        x_axis: str,
+        rows: Iterable[Mapping[str, Any]] = (),
+        times: Mapping[int, float] | None = None,
+    ) -> None:
+        need_tensorboardx()
+        self._protocol = importlib.import_module("tensorboardX.proto.event_pb2")
+        self._x_axis = x_axis
+        now, times = time.time(), times or {}
+        self._path = folder / f"{PREFIX}{int(now)}.{socket.gethostname()}.{time.time_ns()}"
+        with self._refusals():
+            folder.mkdir(parents=True, exist_ok=True)
+            older = [path for path in folder.glob(f"{PREFIX}*") if path != self._path]
+            self._writer = importlib.import_module("tensorboardX.record_writer").RecordWriter(str(self._path))
+            self._add(now, file_version=_VERSION)
+            self._add(now, session_log=self._protocol.SessionLog(status=self._protocol.SessionLog.START))
+            for row in rows:
+                self._add_row(row, times.get(row["epoch"], now))
+            self._writer.flush()
+            for path in older:
+                path.unlink()
+        self._flushed_at = time.monotonic()
+
+    def record(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Append the points of an epoch."""
+        with self._refusals():
+            self._add_row({**metrics, "epoch": epoch}, time.time())
+            if time.monotonic() - self._flushed_at >= _FLUSHED_SECONDS:
+                self._writer.flush()
+                self._flushed_at = time.monotonic()
+
+    def close(self) -> None:
+        """Write out what is waiting."""
+        with self._refusals():
+            self._writer.close()
+
+    def _add_row(self, row: Mapping[str, Any], at: float) -> None:
+        names = sorted(row.keys() - {"epoch", "digest", self._x_axis})
+        # NaN and infinity are strings in rows, as JSON has neither.
+        values = [{"tag": name, "simple_value": float(row[name])} for name in names]
+        self._add(at, step=self._step(row), summary={"value": values})
+
+    def _add(self, at: float, **content: Any) -> None:
+        self._writer.write(self._protocol.Event(wall_time=at, **content).SerializeToString())
+
+    def _step(self, row: Mapping[str, Any]) -> int:
+        value = row.get(self._x_axis)
+        if value is None:
+            msg = (
+                f"There is no metric {self._x_axis!r} for TensorBoard's x axis; this run has: {', '.join(sorted(row))}."
+            )
+            raise ArgumentError(msg)
+        if not isinstance(value, int | float) or not float(value).is_integer() or abs(value) > _MOST_STEPS:
+            msg = (
+                f"TensorBoard counts its x axis in whole numbers, but the x_axis {self._x_axis!r} of epoch "
+                f"{row['epoch']} is {value}. Take another x_axis, such as 'TotalEnvSteps' or 'epoch'."
+            )
+            raise ArgumentError(msg)
+        return int(value)
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            msg = (
+                f"Cannot write {self._path}: {error.strerror or error}. Its points are in metrics.jsonl too, and the "
+                "next start writes them anew from there. Free or mend the disk, then continue the run."
+            )
+            raise WriteError(msg) from error
