@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from garage.cli import experiment_files, parameters
+from garage.cli.run_names import files
 from garage.errors import GarageError, NothingLeftError
 from garage.experiment import portable
 from garage.experiment.context import RESUME_CHOICES, launch
@@ -22,7 +23,7 @@ _FAILED = 1
     options_metavar="",
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
 )
-@click.argument("target", required=False, metavar="FILE[:FUNCTION]")
+@click.argument("target", required=False, metavar="FILE[:FUNCTION]", shell_complete=files)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
 @click.option(
     "--resume",
@@ -32,6 +33,7 @@ _FAILED = 1
     help="auto: go on with the run of these arguments if there is one; must: there has to be one; never: a new run.",
 )
 @click.option("--log-dir", type=click.Path(path_type=Path), help="The run's directory, instead of the experiment's.")
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the run's directory, too.")
 @click.option("--portable", "is_portable", is_flag=True, help="The same last bits on any x86-64-v3 machine; slower.")
 @click.option("--quiet", "-q", is_flag=True, help="Print warnings and errors alone; debug.log has the rest.")
 @click.option("--help", "-h", "wants_help", is_flag=True, help="Show this and, after FILE, the file's experiments.")
@@ -43,6 +45,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     *,
     resume: str,
     log_dir: Path | None,
+    tensorboard: bool,
     is_portable: bool,
     quiet: bool,
     wants_help: bool,
@@ -67,11 +70,11 @@ def run(  # noqa: PLR0913 - one parameter an option
         with console(quiet=quiet), answered():
             experiments = experiment_files.experiments_of(experiment_files.load(path), function)
             experiment = experiment_files.only(experiments, path)
-            command = _going_on(ctx, target, words)
+            arguments, command = parameters.parsed(words, experiment), _going_on(ctx, target, words)
+            chosen = {"log_dir": None if log_dir is None else str(log_dir), "tensorboard": tensorboard}
+            options = {name: value for name, value in chosen.items() if value}
             with _said_how(resume):
-                launch(
-                    experiment, parameters.parsed(words, experiment), resume=resume, command=command, log_dir=log_dir
-                )
+                launch(experiment, arguments, resume=resume, command=command, options=options)
     except GarageError as error:
         _add_place(error, path.resolve())
         raise

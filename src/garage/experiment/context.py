@@ -268,7 +268,7 @@ def launch(
     *,
     resume: str,
     command: str | None = None,
-    log_dir: Path | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> R:
     """Run an experiment as ``garage run`` does.
 
@@ -278,7 +278,7 @@ def launch(
         resume: ``"auto"`` goes on with the run of that name and these arguments if there is one, ``"must"``
             insists that there is, ``"never"`` starts a new one.
         command: the line of a shell that goes on with the run.
-        log_dir: where, instead of where the experiment says.
+        options: those of ``wrap_experiment`` that are other than the experiment says.
 
     Raises:
         ArgumentError: there is a run of that name, but with other arguments.
@@ -287,7 +287,7 @@ def launch(
     if resume not in RESUME_CHOICES:
         msg = f"resume must be one of {', '.join(RESUME_CHOICES)}; got {resume!r}."
         raise ArgumentError(msg)
-    with _launched(_Launch(resume, command, {} if log_dir is None else {"log_dir": str(log_dir)})):
+    with _launched(_Launch(resume, command, options or {})):
         return experiment(**arguments)
 
 
