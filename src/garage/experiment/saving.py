@@ -10,9 +10,10 @@ from garage.experiment.arguments import TrainArgs
 from garage.experiment.destination import destination, goes_on_in_place
 from garage.experiment.fingerprint import provenance
 from garage.experiment.progress import Progress
+from garage.experiment.recorders import Recorders
 from garage.experiment.run_state import capture_state
 from garage.recording.console import debug_log
-from garage.recording.progress_table import ProgressTable
+from garage.recording.tensorboard import need_tensorboardx
 from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory, pretty
 from garage.storage.signing_key import own_key
@@ -70,7 +71,7 @@ def tidy(progress: Progress) -> None:
         return
     if goes_on_in_place(progress.config, origin):
         with writing(progress) as writer:
-            ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
+            Recorders(writer).close()
 
 
 def _new_writer(progress: Progress) -> RunWriter:
@@ -79,6 +80,8 @@ def _new_writer(progress: Progress) -> RunWriter:
     if key is None:
         logger.warning("Snapshots are not signed: %s. To restore them without setup, pass trust=True", problem)
     goal = destination(progress.config, origin, run.seed)
+    if goal.info.tensorboard:
+        need_tensorboardx()
     if goal.last_epoch is not None and origin is not None and not origin.newest:
         rewind(RunDirectory(goal.path), goal.last_epoch)
     return RunWriter(

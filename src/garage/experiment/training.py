@@ -12,11 +12,11 @@ from garage.errors import ArgumentError, NothingLeftError, StorageError
 from garage.experiment import watching
 from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.progress import Progress
+from garage.experiment.recorders import Recorders
 from garage.experiment.run_state import compute_epoch
 from garage.experiment.saving import capture, tidy, writing
 from garage.experiment.signals import Signals
 from garage.recording.console import epoch_prefix, show_plain, table_of
-from garage.recording.progress_table import ProgressTable
 from garage.storage.background import BackgroundWriter
 from garage.storage.store import row_json
 from garage.storage.writer import Capture, RunWriter
@@ -50,7 +50,7 @@ def train(progress: Progress, args: TrainArgs, *, on_save_error: str) -> float:
         logger.info("Obtaining samples...")
         progress.is_whole = False
         try:
-            with signals.interruptible(), BackgroundWriter(writer, on_error=on_save_error) as saver:
+            with closing(loop.recorders), signals.interruptible(), BackgroundWriter(writer, on_error=on_save_error) as saver:
                 loop.run(saver)
         except BaseException as error:
             with contextlib.suppress(StorageError):  # a full disk takes no event either; the error itself goes on
@@ -118,7 +118,7 @@ class _Loop:
     def __init__(self, progress: Progress, args: TrainArgs, writer: RunWriter, signals: Signals) -> None:
         self._progress, self._args, self._run = progress, args, progress.need_run("train")
         self._signals, self._fingerprint = signals, progress.fingerprint()
-        self._table = ProgressTable(writer.directory.table_path, writer.info.x_axis, writer.rows())
+        self.recorders = Recorders(writer)
         self._clock = time.perf_counter() - progress.stats.elapsed_seconds
         self._unsaved: Capture | None = None
 
@@ -169,7 +169,7 @@ class _Loop:
             logger.info("Time %.2f s", now - self._clock)
             logger.info("EpochTime %.2f s", now - begun)
         show_plain(table_of(metrics))
-        self._table.record(epoch, row_json(epoch, "", metrics))
+        self.recorders.record(epoch, row_json(epoch, "", metrics))
 
     def _save_epoch(self, epoch: int, saver: BackgroundWriter, *, is_last: bool) -> None:
         progress, before = self._progress, time.perf_counter()
