@@ -37,6 +37,7 @@ from garage.storage.writer import rewind as abandon_after
 @click.option("--batch-size", type=int, help="Steps of an epoch; by default as before.")
 @click.option("--trust", is_flag=True, help="Run its code although your key has not signed it.")
 @click.option("--portable/--no-portable", "is_portable", default=None, help="See `garage run`; by default as before.")
+@click.option("--quiet", "-q", is_flag=True, help="Print warnings and errors alone; debug.log has the rest.")
 def resume(  # noqa: PLR0913 - one parameter an option
     run: Path,
     which: int | str,
@@ -46,6 +47,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
     batch_size: int | None,
     trust: bool,
     is_portable: bool | None,
+    quiet: bool,
 ) -> None:
     """Go on with RUN, a run's directory.
 
@@ -59,7 +61,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
         recorded_mode.enter(run, which)
     elif is_portable:
         portable.enter()
-    with console(), answered():
+    with console(quiet=quiet), answered():
         if rewind and isinstance(which, int):
             _rewind(run, which, n_epochs, batch_size, trust=trust)
         with _trainer(run, which, trust=trust) as trainer:

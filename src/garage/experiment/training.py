@@ -16,7 +16,8 @@ from garage.experiment.recorders import Recorders
 from garage.experiment.run_state import compute_epoch
 from garage.experiment.saving import capture, tidy, writing
 from garage.experiment.signals import Signals
-from garage.recording.console import epoch_prefix, show_plain, table_of
+from garage.experiment.status import Status
+from garage.recording.console import epoch_prefix, show_plain, status_line, table_of
 from garage.storage.background import BackgroundWriter
 from garage.storage.store import row_json
 from garage.storage.writer import Capture, RunWriter
@@ -50,7 +51,12 @@ def train(progress: Progress, args: TrainArgs, *, on_save_error: str) -> float:
         logger.info("Obtaining samples...")
         progress.is_whole = False
         try:
-            with closing(loop.recorders), signals.interruptible(), BackgroundWriter(writer, on_error=on_save_error) as saver:
+            with (
+                closing(loop.recorders),
+                signals.interruptible(),
+                BackgroundWriter(writer, on_error=on_save_error) as saver,
+                loop.shown(),
+            ):
                 loop.run(saver)
         except BaseException as error:
             with contextlib.suppress(StorageError):  # a full disk takes no event either; the error itself goes on
@@ -121,6 +127,11 @@ class _Loop:
         self.recorders = Recorders(writer)
         self._clock = time.perf_counter() - progress.stats.elapsed_seconds
         self._unsaved: Capture | None = None
+        self._status = Status(progress, args)
+
+    def shown(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts, a line of the terminal says how far it is."""
+        return status_line(self._status.parts)
 
     def run(self, saver: BackgroundWriter) -> None:
         """Compute what is left, and hand each epoch to ``saver``.
@@ -170,6 +181,7 @@ class _Loop:
             logger.info("EpochTime %.2f s", now - begun)
         show_plain(table_of(metrics))
         self.recorders.record(epoch, row_json(epoch, "", metrics))
+        self._status.epoch_ended()
 
     def _save_epoch(self, epoch: int, saver: BackgroundWriter, *, is_last: bool) -> None:
         progress, before = self._progress, time.perf_counter()

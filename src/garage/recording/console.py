@@ -8,16 +8,17 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from garage.recording.status_line import StatusLine, can_show
+
 _ROOT = logging.getLogger("garage")
 _prefix: ContextVar[str] = ContextVar("garage_prefix", default="")
-_console_attached: ContextVar[bool] = ContextVar("garage_console_attached", default=False)
 
 
 class _LineFormatter(logging.Formatter):
@@ -36,10 +37,13 @@ class _Stdout(logging.StreamHandler[Any]):
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
+        self.status_line: StatusLine | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout
         super().emit(record)
+        if self.status_line is not None:
+            self.status_line.draw()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         """Whoever read the console may leave; training goes on without telling the closed pipe about it."""
@@ -47,18 +51,43 @@ class _Stdout(logging.StreamHandler[Any]):
             super().handleError(record)
 
 
+_attached: ContextVar[_Stdout | None] = ContextVar("garage_console", default=None)
+
+
 @contextlib.contextmanager
-def console() -> Iterator[None]:
-    """Show the experiment's lines on the console; inside another such block, nothing changes."""
-    if _console_attached.get():
-        yield
-        return
-    token = _console_attached.set(True)
+def console(*, quiet: bool = False) -> Iterator[None]:
+    """Show the experiment's lines on the console; inside another such block, they are not shown twice.
+
+    Args:
+        quiet: show warnings and errors alone, here and in the blocks inside.
+    """
+    attached = _attached.get()
+    handler = attached or _Stdout()
+    level = handler.level
+    if quiet:
+        handler.setLevel(logging.WARNING)
+    token = _attached.set(handler)
     try:
-        with _handler(_Stdout()):
+        with contextlib.nullcontext() if attached else _handler(handler):
             yield
     finally:
-        _console_attached.reset(token)
+        _attached.reset(token)
+        handler.setLevel(level)
+
+
+@contextlib.contextmanager
+def status_line(parts: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """Show a line below the log while it lasts, if the log is shown on a terminal; see `StatusLine`."""
+    handler = _attached.get()
+    if handler is None or handler.level > logging.INFO or not can_show(sys.stdout):
+        yield
+        return
+    with StatusLine(parts) as line:
+        handler.status_line = line
+        try:
+            yield
+        finally:
+            handler.status_line = None
 
 
 @contextlib.contextmanager
