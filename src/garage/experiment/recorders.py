@@ -51,6 +51,7 @@ def save_times(directory: RunDirectory) -> dict[int, float]:
                 at = datetime.fromisoformat(event["at"]).timestamp()
                 times = {epoch: time for epoch, time in times.items() if epoch < event["epoch"]}
                 times[event["epoch"]] = at
-    known = sorted(times)
-    between = zip([-1, *known[:-1]], known, strict=True)
-    return {epoch: times[last] for before, last in between for epoch in range(before + 1, last + 1)}
+    firsts = [0, *(epoch + 1 for epoch in times)]
+    return {
+        epoch: at for first, (last, at) in zip(firsts, times.items(), strict=False) for epoch in range(first, last + 1)
+    }
