@@ -5,9 +5,10 @@ import traceback
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from garage import __version__
-from garage.cli.terminal import echo
+from garage.cli.terminal import echo_error
 from garage.errors import (
     ArgumentError,
     DamagedError,
@@ -34,7 +35,10 @@ _COMMANDS = {
     "pin": "Keep a snapshot of a run whatever its mode.",
     "prune": "Forget snapshots of a run, and give their room back.",
     "du": "Show what runs take up on the disk.",
-    "export": "Write a snapshot's values to a file for other programs.",
+    "export": "Write a snapshot's values, or metrics, to a file for other programs.",
+    "plot": "Draw learning curves of runs as a picture.",
+    "doctor": "Say whether packages, disk and machine are fit for runs.",
+    "completion": "Print what makes a shell complete commands and runs.",
 }
 """Each is a function of that name (_ for -) in the module of that name; the help is here so that listing loads none."""
 
@@ -62,6 +66,7 @@ Exit codes:
   7    chaos: the run that was killed ended elsewhere
   8    replay: the run is not as it was recorded
   9    check-env: runs of the environment are not exact
+  10   doctor: there is a problem
   75   stopped early by a signal, to be started again; another code by GARAGE_PREEMPTED_EXIT_CODE
   130  interrupted by Ctrl-C
 """
@@ -82,6 +87,12 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"garage.cli.{name}"), name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, without loading them, and options."""
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        commands = [CompletionItem(name, help=text) for name, text in _COMMANDS.items() if name.startswith(incomplete)]
+        return [*commands, *options]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above
         """List the commands without loading them."""
         with formatter.section("Commands"):
@@ -95,8 +106,7 @@ class Commands(click.Group):
             if ctx.obj:
                 traceback.print_exception(error)
             else:
-                message = "\n".join([f"Error: {error}", *getattr(error, "__notes__", ())])
-                echo(*message.split("\n"), err=True)
+                echo_error(*"\n".join([str(error), *getattr(error, "__notes__", ())]).split("\n"))
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
