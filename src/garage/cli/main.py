@@ -22,6 +22,7 @@ from garage.errors import (
 _COMMANDS = {
     "check-env": "Say whether an environment keeps what exactness rests on.",
     "run": "Run an experiment of a file, or go on with it.",
+    "sweep": "Run an experiment with many parameters and seeds.",
     "resume": "Go on with a run from one of its snapshots.",
     "ls": "List the runs below a directory.",
     "show": "Show who a run is and what a snapshot of it holds.",
