@@ -30,7 +30,7 @@ class Family(Protocol):
 
     @property
     def n_coordinates(self) -> int:
-        """How many numbers of the K outputs matter."""
+        """C, how many numbers of the K outputs matter; a single one is the last output less the first, or the only."""
         ...
 
     def columns(self, actions: Array, dtype: np.dtype[Any]) -> Array:
@@ -63,8 +63,11 @@ class Family(Protocol):
         """Gradient of ``weights @ log_likelihoods + entropy_weight * sum(entropies)`` by outputs and extra."""
         ...
 
-    def fisher(self, distributions: Any, outputs: Array, extra: Array) -> tuple[Array, Array]:  # noqa: ANN401
-        """The steps' Fisher information times a change of outputs ``[K, n]`` and extra ``[X]``; extra's is summed."""
+    def fisher(self, distributions: Any, change: Array, extra: Array) -> tuple[Array, Array]:  # noqa: ANN401
+        """The steps' Fisher information times a change of outputs ``[K, n]`` and extra ``[X]``; extra's is summed.
+
+        Where one number matters, the change is that number's, ``[1, n]``, and so is the answer.
+        """
         ...
 
 
@@ -122,10 +125,13 @@ class Categorical:
             gradient -= entropy_weight * (p * (log_p + self.entropies(distributions)))
         return gradient, np.empty(0)
 
-    def fisher(self, distributions: Probabilities, outputs: Array, extra: Array) -> tuple[Array, Array]:
-        """``(diag(p) - p pᵀ) d``."""
-        weighted = distributions.p * outputs
-        return weighted - distributions.p * weighted.sum(axis=0), extra
+    def fisher(self, distributions: Probabilities, change: Array, extra: Array) -> tuple[Array, Array]:
+        """``(diag(p) - p pᵀ) d``; ``p_0 p_1 d`` by the difference of two outputs."""
+        p = distributions.p
+        if self.n_coordinates == 1:
+            return p[:1] * p[1:] * change, extra
+        weighted = p * change
+        return weighted - p * weighted.sum(axis=0), extra
 
 
 class Normals(NamedTuple):
@@ -185,9 +191,9 @@ class DiagonalGaussian:
         by_log_std = (weights * (z * z - 1.0)).sum(axis=1, dtype=np.float64) + entropy_weight * z.shape[1]
         return weights * z * np.exp(-distributions.log_std), by_log_std * distributions.free[:, 0]
 
-    def fisher(self, distributions: Normals, outputs: Array, extra: Array) -> tuple[Array, Array]:
+    def fisher(self, distributions: Normals, change: Array, extra: Array) -> tuple[Array, Array]:
         """``d / s_k²`` by the means, 2 by each log-std."""
-        return outputs * np.exp(-2.0 * distributions.log_std), 2.0 * outputs.shape[1] * extra * distributions.free[:, 0]
+        return change * np.exp(-2.0 * distributions.log_std), 2.0 * change.shape[1] * extra * distributions.free[:, 0]
 
     @staticmethod
     def _standardised(distributions: Normals, actions: Array) -> Array:

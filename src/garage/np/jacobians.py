@@ -23,11 +23,21 @@ class Jacobian(Protocol):
         ...
 
     def forward(self, block: slice, directions: list[Array]) -> Array:
-        """How a block's outputs ``[K, n]`` change along ``directions``, which are laid out as the layers are."""
+        """How a block's outputs change along ``directions``, which are laid out as the layers are.
+
+        Returns:
+            ``[K, n]``; where only one number matters, that number's change ``[1, n]``.
+        """
         ...
 
     def reverse(self, block: slice, by_outputs: Array, total: list[Array]) -> None:
-        """Add to ``total`` what a block's gradient by its outputs ``[K, n]`` means for the layers."""
+        """Add to ``total`` what a block's gradient by its outputs means for the layers.
+
+        Args:
+            block: its rows.
+            by_outputs: ``[K, n]``; where only one number matters, ``[1, n]`` by that one does as well.
+            total: one matrix a layer, laid out as the layers are.
+        """
         ...
 
 
@@ -112,28 +122,30 @@ class OneCoordinate:
             _slopes(activations[layer + 1][block], out=factors)
             factors *= by_values
             if layer:
-                by_values = factors @ matrices[layer][:-1].T
+                by_values = self._scratch[layer - 1][: len(factors)]
+                np.matmul(halves(factors), matrices[layer][:-1].T, out=halves(by_values))
 
     def forward(self, block: slice, directions: list[Array]) -> Array:
-        """See `Jacobian`; the first of two outputs stays, the second changes by the number's change."""
+        """See `Jacobian`."""
         change = self._activations[-1][block] @ self._contracted(directions[-1])
         for layer, factors in enumerate(self._factors):
             product = self._scratch[layer][: block.stop - block.start]
-            np.matmul(_halves(self._activations[layer][block]), directions[layer], out=_halves(product))
+            np.matmul(halves(self._activations[layer][block]), directions[layer], out=halves(product))
             product *= factors[block]
             change += product @ self._ones[layer]
-        outputs = np.zeros((self._n_outputs, len(change)), change.dtype)
-        outputs[-1] = change
-        return outputs
+        return np.asarray(change[np.newaxis])
 
     def reverse(self, block: slice, by_outputs: Array, total: list[Array]) -> None:
         """See `Jacobian`; a gradient by two outputs is one by their difference, for its parts cancel."""
         by_number = by_outputs[-1]
         for layer, factors in enumerate(self._factors):
-            weighted = self._scratch[layer][: block.stop - block.start]
-            np.multiply(factors[block], by_number[:, None], out=weighted)
-            halves = _halves(self._activations[layer][block]).transpose(0, 2, 1) @ _halves(weighted)
-            total[layer] += halves.sum(axis=0)
+            left, right = self._activations[layer][block], factors[block]
+            # Either factor of the outer product may take the weights; the narrower one is less work.
+            if left.shape[1] < right.shape[1]:
+                left = left * by_number[:, None]
+            else:
+                right = np.multiply(right, by_number[:, None], out=self._scratch[layer][: len(right)])
+            total[layer] += (halves(left).transpose(0, 2, 1) @ halves(right)).sum(axis=0)
         last = by_number @ self._activations[-1][block]
         total[-1][:, -1] += last
         if self._n_outputs > 1:
@@ -146,12 +158,12 @@ class OneCoordinate:
 
 def _slopes(activations: Array, out: Array) -> None:
     """Of tanh at each hidden unit, ``1 - h²``."""
-    hidden = activations[:, :-1]
-    np.multiply(hidden, hidden, out=out)
+    np.copyto(out, activations[:, :-1])  # rows that leave a column out are slow to compute with, not to copy
+    np.multiply(out, out, out=out)
     np.subtract(1, out, out=out)
 
 
-def _halves(rows: Array) -> Array:
+def halves(rows: Array) -> Array:
     """Rows in two stacks if their number is even, else in one.
 
     OpenBLAS multiplies matrices without packing them first as long as a product takes less than a million

@@ -14,7 +14,7 @@ from garage.core.ports import Evaluation
 from garage.core.types import Array
 from garage.errors import MismatchError
 from garage.np.families import Family
-from garage.np.jacobians import Jacobian, OneCoordinate, Sweeps
+from garage.np.jacobians import Jacobian, OneCoordinate, Sweeps, halves
 
 BLOCK_ROWS = 1024
 
@@ -109,8 +109,8 @@ class MLPObjective:
         for block in self._blocks:
             for layer, matrix in enumerate(self._matrices[:-1]):
                 values = self._scratch[layer][: block.stop - block.start]
-                np.matmul(self._activations[layer][block], matrix, out=values)
-                np.tanh(values, out=self._activations[layer + 1][block, :-1])
+                np.matmul(halves(self._activations[layer][block]), matrix, out=halves(values))
+                self._activations[layer + 1][block, :-1] = np.tanh(values, out=values)
             outputs = np.ascontiguousarray((self._activations[-1][block] @ self._matrices[-1]).T)
             distributions.append(self._family.distributions(outputs, parameters[n:]))
         self._distributions = distributions
