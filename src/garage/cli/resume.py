@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from garage.cli import recorded_mode, snapshot_name
+from garage.cli import recorded_mode, samplers, snapshot_name
 from garage.errors import NothingLeftError
 from garage.experiment import portable
 from garage.experiment.recipes import surroundings_of
@@ -35,6 +35,7 @@ from garage.storage.writer import rewind as abandon_after
 @click.option("--rewind", is_flag=True, help="With --from EPOCH: abandon the epochs after it, and stay in RUN.")
 @click.option("--n-epochs", type=int, help="In all, not in addition; by default as before.")
 @click.option("--batch-size", type=int, help="Steps of an epoch; by default as before.")
+@samplers.options
 @click.option("--trust", is_flag=True, help="Run its code although your key has not signed it.")
 @click.option("--portable/--no-portable", "is_portable", default=None, help="See `garage run`; by default as before.")
 @click.option("--quiet", "-q", is_flag=True, help="Print warnings and errors alone; debug.log has the rest.")
@@ -45,6 +46,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
     rewind: bool,
     n_epochs: int | None,
     batch_size: int | None,
+    workers: int | None,
     trust: bool,
     is_portable: bool | None,
     quiet: bool,
@@ -61,7 +63,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
         recorded_mode.enter(run, which)
     elif is_portable:
         portable.enter()
-    with console(quiet=quiet), answered():
+    with console(quiet=quiet), samplers.chosen(workers), answered():
         if rewind and isinstance(which, int):
             _rewind(run, which, n_epochs, batch_size, trust=trust)
         with _trainer(run, which, trust=trust) as trainer:

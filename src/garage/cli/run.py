@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from garage.cli import experiment_files, parameters
+from garage.cli import experiment_files, parameters, samplers
 from garage.cli.run_names import files
 from garage.errors import GarageError, NothingLeftError
 from garage.experiment import portable
@@ -34,6 +34,7 @@ _FAILED = 1
 )
 @click.option("--log-dir", type=click.Path(path_type=Path), help="The run's directory, instead of the experiment's.")
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the run's directory, too.")
+@samplers.options
 @click.option("--portable", "is_portable", is_flag=True, help="The same last bits on any x86-64-v3 machine; slower.")
 @click.option("--quiet", "-q", is_flag=True, help="Print warnings and errors alone; debug.log has the rest.")
 @click.option("--help", "-h", "wants_help", is_flag=True, help="Show this and, after FILE, the file's experiments.")
@@ -46,6 +47,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     resume: str,
     log_dir: Path | None,
     tensorboard: bool,
+    workers: int | None,
     is_portable: bool,
     quiet: bool,
     wants_help: bool,
@@ -67,7 +69,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         portable.enter()
     path, function = experiment_files.split_target(target)
     try:
-        with console(quiet=quiet), answered():
+        with console(quiet=quiet), samplers.chosen(workers), answered():
             experiments = experiment_files.experiments_of(experiment_files.load(path), function)
             experiment = experiment_files.only(experiments, path)
             arguments, command = parameters.parsed(words, experiment), _going_on(ctx, target, words)

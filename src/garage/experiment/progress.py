@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from garage import process
-from garage.core.ports import Surroundings
+from garage.core.ports import Sampler, Surroundings
 from garage.errors import OrderError
 from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.context import ExperimentContext
@@ -24,6 +24,7 @@ class Progress:
     Attributes:
         config: where to write and which snapshots to keep, or None.
         n_threads: of BLAS and of each framework; None if nobody chose.
+        sampler: who runs groups; None if nobody chose.
         surroundings: what the run's objects live in.
         run: the objects that were set up or restored, or None.
         is_set_up: whether they are the user's own, and not rebuilt.
@@ -39,6 +40,7 @@ class Progress:
 
     config: ExperimentContext | None = None
     n_threads: int | None = None
+    sampler: Sampler | None = None
     surroundings: Surroundings = field(default_factory=ProcessAlone)
     run: Run | None = None
     is_set_up: bool = False

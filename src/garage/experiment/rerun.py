@@ -162,7 +162,7 @@ class _Rerun:
         if anew:
             process.set_process_seed(seed)  # for frameworks that are imported by what is rebuilt
             process.seed_generators(seed)
-        run = self.progress.run = rebuilt(snapshot, self._surroundings)
+        run = self.progress.run = rebuilt(snapshot, self._surroundings, LocalSampler())
         run.seed = seed
         process.import_loaded_frameworks()
         if anew:
@@ -246,7 +246,7 @@ class _Rerun:
         state, opaque = capture_state(old, epoch, None)
         old.collector.close()
         self._snapshot = self._record.snapshot(stretch.path, source.epoch)
-        run = self.progress.run = rebuilt(self._snapshot, self._surroundings)
+        run = self.progress.run = rebuilt(self._snapshot, self._surroundings, LocalSampler())
         run.seed = old.seed
         process.import_loaded_frameworks()
         at_epoch = msgspec.structs.replace(source, epoch=epoch)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from garage import process
-from garage.core.ports import Surroundings
+from garage.core.ports import Sampler, Surroundings
 from garage.core.state import take
 from garage.core.streams import Streams
 from garage.errors import InUseError, RecipeError
@@ -13,13 +13,13 @@ from garage.experiment import recipes
 from garage.experiment.arguments import Stats, TrainArgs, loading, recorded, tables
 from garage.experiment.collector import Collector
 from garage.experiment.destination import Origin
+from garage.experiment.executors import sampler_for
 from garage.experiment.fingerprint import recorded_threads
 from garage.experiment.progress import Progress
 from garage.experiment.restore_report import report
 from garage.experiment.run_state import Run, load_state, restored_episodes
 from garage.experiment.surroundings import ProcessAlone
 from garage.experiment.trust import need_trust
-from garage.sampler.local import LocalSampler
 from garage.storage.lock import holder_of, in_use
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing_key import find_key
@@ -52,7 +52,7 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
         need_trust(snapshot, path, key)
     args, seconds = recorded(manifest.train_args, manifest.stats, f"Epoch {manifest.epoch} of {path}")
     set_up = progress.run if progress.is_set_up else None
-    run = rebuilt(snapshot, progress.surroundings) if set_up is None else set_up
+    run = set_up or rebuilt(snapshot, progress.surroundings, sampler_for(progress.sampler))
     process.import_loaded_frameworks()  # those that the recipe has imported
     progress.run, progress.is_whole = run, False  # until all of it is loaded
     with loading(f"epoch {manifest.epoch} of {path}"):
@@ -100,12 +100,13 @@ def _with_seed(run: Run, origin: Origin) -> Origin:
     return replace(origin, reseeded=chosen != origin.seed)
 
 
-def rebuilt(snapshot: StoredSnapshot, surroundings: Surroundings) -> Run:
+def rebuilt(snapshot: StoredSnapshot, surroundings: Surroundings, sampler: Sampler) -> Run:
     """The objects that a snapshot's recipe describes, with nothing loaded into them. This runs code that it names.
 
     Args:
         snapshot: of a run that has a recipe.
         surroundings: what they are to live in.
+        sampler: who runs the lanes.
 
     Raises:
         RecipeError: there is no recipe, or it cannot be rebuilt here.
@@ -127,5 +128,5 @@ def rebuilt(snapshot: StoredSnapshot, surroundings: Surroundings) -> Run:
     algo, env = recipes.load(snapshot.recipe)
     surroundings.check(recipes.parts("algo", algo))
     surroundings.prepare()
-    collector = Collector(env, LocalSampler(), algo.discount, n_lanes=None, n_groups=None)
+    collector = Collector(env, sampler, algo.discount, n_lanes=None, n_groups=None)
     return Run(algo, env, collector, surroundings, 0, snapshot.recipe, None)

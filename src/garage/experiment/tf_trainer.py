@@ -4,6 +4,7 @@ import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any, Self
 
+from garage.core.ports import Sampler
 from garage.experiment.context import ExperimentContext
 from garage.experiment.surroundings import ProcessAlone
 from garage.experiment.trainer import Trainer
@@ -31,6 +32,7 @@ class TFTrainer(Trainer):
         sess: a session to use, with its graph; it stays open. By default a new graph and session.
         on_save_error: see `Trainer`.
         n_threads: see `Trainer`; a given session has its own.
+        sampler: see `Trainer`.
 
     Raises:
         DependencyError: TensorFlow is not installed, or in two variants at once.
@@ -43,8 +45,9 @@ class TFTrainer(Trainer):
         sess: Any = None,  # noqa: ANN401 - a tf.compat.v1.Session; TensorFlow is imported only where it is used
         on_save_error: str = "raise",
         n_threads: int | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
-        super().__init__(snapshot_config, on_save_error=on_save_error, n_threads=n_threads)
+        super().__init__(snapshot_config, on_save_error=on_save_error, n_threads=n_threads, sampler=sampler)
         self._session = graph_session(sess, n_threads=n_threads or 1)
         self._progress.surroundings = self._session
 

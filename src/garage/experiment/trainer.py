@@ -12,11 +12,11 @@ from garage.experiment import recipes, restoring, training
 from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.collector import Collector
 from garage.experiment.context import ExperimentContext
+from garage.experiment.executors import sampler_for
 from garage.experiment.progress import Progress
 from garage.experiment.run_state import Run
 from garage.experiment.saving import capture, writing
 from garage.recording.console import console
-from garage.sampler.local import LocalSampler
 from garage.storage.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class Trainer:
         on_save_error: ``"raise"`` ends training at the next epoch when the disk refuses a snapshot; ``"warn"`` goes on.
         n_threads: of BLAS and of each framework; more can be faster for large networks, and changes last bits. By
             default one, or after ``restore`` as many as the run was trained with.
+        sampler: who runs the lanes, unless ``setup`` says; by default this process. It changes no number, so a run
+            can go on with another one.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Trainer:
         *,
         on_save_error: str = "raise",
         n_threads: int | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         if on_save_error not in {"raise", "warn"}:
             msg = f"on_save_error must be 'raise' or 'warn', got {on_save_error!r}."
@@ -47,7 +50,7 @@ class Trainer:
             msg = f"n_threads must be an integer of at least 1, got {n_threads!r}."
             raise ArgumentError(msg)
         self._on_save_error = on_save_error
-        self._progress = Progress(config=snapshot_config, n_threads=n_threads)
+        self._progress = Progress(config=snapshot_config, n_threads=n_threads, sampler=sampler)
 
     @property
     def algo(self) -> Algorithm:
@@ -91,7 +94,7 @@ class Trainer:
         Args:
             algo: what learns.
             env: where.
-            sampler: who runs the lanes; by default this process.
+            sampler: who runs the lanes; by default whom the trainer was given.
             n_lanes: environments that step together, by default chosen from world and batch size. Part of what
                 decides a run's numbers, so it is saved and stays.
             n_groups: units of work of a collect; likewise.
@@ -130,7 +133,8 @@ class Trainer:
                     "The algorithm has no state_dict(), so each snapshot holds it pickled whole, as an opaque part. "
                     "Only a script that has not called setup can restore it"
                 )
-            collector = Collector(env, sampler or LocalSampler(), algo.discount, n_lanes=n_lanes, n_groups=n_groups)
+            chosen_sampler = sampler_for(sampler, progress.sampler)
+            collector = Collector(env, chosen_sampler, algo.discount, n_lanes=n_lanes, n_groups=n_groups)
             progress.run = Run(
                 algo, env, collector, progress.surroundings, seed, recipe, problem, seed_is_drawn=chosen is None
             )
