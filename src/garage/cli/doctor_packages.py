@@ -37,7 +37,7 @@ _OLDEST_PYTHON = (3, 11)
 
 def packages() -> Iterator[Finding]:
     """Versions, clashes, and what is missing of what garage can use."""
-    installed = {name.lower(): found.version for found in metadata.distributions() if (name := found.name)}
+    installed = {_normal(name): found.version for found in metadata.distributions() if (name := found.name)}
     yield _python()
     yield from _own(installed)
     for group in _SAME_FILES:
@@ -50,7 +50,7 @@ def packages() -> Iterator[Finding]:
             )
     yield from _pins(installed)
     for name, (extra, purpose) in _OPTIONAL.items():
-        version = installed.get(name.lower()) or (installed.get("tensorflow-cpu") if name == "tensorflow" else None)
+        version = installed.get(_normal(name)) or (installed.get("tensorflow-cpu") if name == "tensorflow" else None)
         if version is None:
             yield note(name, f"not installed; it is for {purpose}", f"pip install 'garage[{extra}]'")
         else:
@@ -75,7 +75,7 @@ def _own(installed: Mapping[str, str]) -> Iterator[Finding]:
         wanted = _AT_LEAST.fullmatch(requirement)
         if wanted is None:  # of an extra
             continue
-        name, version = wanted["name"].lower(), installed.get(wanted["name"].lower())
+        name, version = _normal(wanted["name"]), installed.get(_normal(wanted["name"]))
         if version is None or _numbers(version) < _numbers(wanted["version"]):
             found = f"{version or 'not installed'}; garage needs {wanted['version']} or newer"
             yield problem(name, found, f"pip install --upgrade '{requirement}'")
@@ -86,21 +86,33 @@ def _own(installed: Mapping[str, str]) -> Iterator[Finding]:
 def _pins(installed: Mapping[str, str]) -> Iterator[Finding]:
     """Packages that ask for one version exactly of what decides over numbers, while another one is installed."""
     for distribution in metadata.distributions():
+        extras: dict[tuple[str, str], list[str]] = {}
         for requirement in distribution.requires or ():
             pin = _PIN.fullmatch(requirement.strip())
-            if pin is None or pin["name"].lower() not in _DECISIVE:
-                continue
-            name, version = pin["name"].lower(), installed.get(pin["name"].lower())
-            if version is None or version == pin["version"]:
+            name = _normal(pin["name"]) if pin else ""
+            if pin is None or name not in _DECISIVE or installed.get(name) in {None, pin["version"]}:
                 continue
             extra = _EXTRA.search(pin["marker"] or "")
-            who = f"{distribution.name}[{extra['extra']}]" if extra else distribution.name
-            found = f"{who} {distribution.version} wants {name} {pin['version']}, installed is {version}"
             if extra:
-                yield note(name, found, f"keep {who} in an environment of its own")
+                extras.setdefault((name, pin["version"]), []).append(extra["extra"])
             elif pin["marker"] is None:
-                step = f"keep {who} in an environment of its own, or pip install '{name}=={pin['version']}'"
+                who = f"{distribution.name} {distribution.version}"
+                found = f"{who} wants {name} {pin['version']}, installed is {installed[name]}"
+                step = (
+                    f"keep {distribution.name} in an environment of its own, or pip install '{name}=={pin['version']}'"
+                )
                 yield problem(name, found, step)
+        for (name, version), wanting in extras.items():
+            who = f"{distribution.name} {distribution.version}"
+            found = (
+                f"{who} with the extra {' or '.join(sorted(wanting))} wants {version}, installed is {installed[name]}"
+            )
+            yield note(name, found, f"if you need that extra, keep {distribution.name} in an environment of its own")
+
+
+def _normal(name: str) -> str:
+    """As package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _numbers(version: str) -> tuple[int, ...]:

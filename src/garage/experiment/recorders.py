@@ -1,13 +1,11 @@
 """Where the metrics of a run go besides metrics.jsonl: what is derived from it, and made anew of it at every start."""
 
-import contextlib
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from garage.recording.progress_table import ProgressTable
 from garage.recording.tensorboard import TensorBoardEvents
-from garage.storage.run_directory import RunDirectory
+from garage.storage.metric_rows import save_times
 from garage.storage.writer import RunWriter
 
 
@@ -40,18 +38,3 @@ class Recorders:
         """Write out what is waiting."""
         if self._events is not None:
             self._events.close()
-
-
-def save_times(directory: RunDirectory) -> dict[int, float]:
-    """When the epochs of a run were saved, in seconds since 1970; those between two snapshots, with the later one."""
-    times: dict[int, float] = {}
-    for event in directory.events():
-        if event.get("event") == "snapshot" and type(event.get("epoch")) is int:
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                at = datetime.fromisoformat(event["at"]).timestamp()
-                times = {epoch: time for epoch, time in times.items() if epoch < event["epoch"]}
-                times[event["epoch"]] = at
-    firsts = [0, *(epoch + 1 for epoch in times)]
-    return {
-        epoch: at for first, (last, at) in zip(firsts, times.items(), strict=False) for epoch in range(first, last + 1)
-    }

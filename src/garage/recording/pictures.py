@@ -83,13 +83,15 @@ def draw(curves: Sequence[Curve], captions: Captions, path: Path) -> None:
     axes = figure.subplots()
     for number, each in enumerate(curves):
         _draw_curve(axes, each, _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)])
-    axes.set(title=captions.title, xlabel=captions.x, ylabel=captions.y)
+    axes.set(xlabel=captions.x, ylabel=captions.y)
+    axes.set_title(_key(curves, captions.level), fontsize="x-small", color="0.4", loc="left")
+    if captions.title:
+        figure.suptitle(captions.title)
     axes.grid(visible=True, alpha=0.3, linewidth=0.5)
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))
-    legend = axes.legend(frameon=False, fontsize="small", loc="best")
-    legend.set_title(_key(curves, captions.level), prop={"size": "x-small"})
+    axes.legend(frameon=False, fontsize="small", loc="best")
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

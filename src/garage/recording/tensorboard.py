@@ -15,9 +15,10 @@ from typing import Any
 
 from garage.errors import ArgumentError, DependencyError, WriteError
 
-PREFIX = "events.out.tfevents."
+_PREFIX = "events.out.tfevents."
 """Of the names that TensorBoard looks for."""
-
+_OURS = ".garage"
+"""At the end of names of ours: a user's own events may lie in the same folder."""
 _VERSION = "brain.Event:2"
 _MOST_STEPS = 1 << 62
 _FLUSHED_SECONDS = 1.0
@@ -44,7 +45,7 @@ class TensorBoardEvents:
     """A file of events with one point of each metric an epoch.
 
     Args:
-        folder: where TensorBoard finds it, made if it is not there; other files of events in it are removed.
+        folder: where TensorBoard finds it, made if it is not there; older files of garage's events in it are removed.
         x_axis: the metric that curves are drawn over, or ``"epoch"``; whole numbers.
         rows: of the epochs so far.
         times: when they were finished, in seconds since 1970, by epoch; unknown ones count as finished now.
@@ -66,10 +67,10 @@ class TensorBoardEvents:
         self._protocol = importlib.import_module("tensorboardX.proto.event_pb2")
         self._x_axis = x_axis
         now, times = time.time(), times or {}
-        self._path = folder / f"{PREFIX}{int(now)}.{socket.gethostname()}.{time.time_ns()}"
+        self._path = folder / f"{_PREFIX}{int(now)}.{socket.gethostname()}.{time.time_ns()}{_OURS}"
         with self._refusals():
             folder.mkdir(parents=True, exist_ok=True)
-            older = [path for path in folder.glob(f"{PREFIX}*") if path != self._path]
+            older = [path for path in folder.glob(f"{_PREFIX}*{_OURS}") if path != self._path]
             self._writer = importlib.import_module("tensorboardX.record_writer").RecordWriter(str(self._path))
             self._add(now, file_version=_VERSION)
             self._add(now, session_log=self._protocol.SessionLog(status=self._protocol.SessionLog.START))

@@ -1,7 +1,9 @@
 """A run's metrics as numbers, for whoever draws, tabulates or exports them. Loads no NumPy."""
 
+import contextlib
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,21 @@ def metric_rows(path: Path, until: int | None = None) -> list[dict[str, int | fl
     metrics_path = RunDirectory(path).metrics_path
     rows = (_numbers(row, metrics_path) for row in whole_lines(metrics_path))
     return [row for row in rows if not ends or row["epoch"] <= min(ends)]
+
+
+def save_times(directory: RunDirectory) -> dict[int, float]:
+    """When the epochs of a run were saved, in seconds since 1970; those between two snapshots, with the later one."""
+    times: dict[int, float] = {}
+    for event in directory.events():
+        if event.get("event") == "snapshot" and type(event.get("epoch")) is int:
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                at = datetime.fromisoformat(event["at"]).timestamp()
+                times = {epoch: time for epoch, time in times.items() if epoch < event["epoch"]}
+                times[event["epoch"]] = at
+    firsts = [0, *(epoch + 1 for epoch in times)]
+    return {
+        epoch: at for first, (last, at) in zip(firsts, times.items(), strict=False) for epoch in range(first, last + 1)
+    }
 
 
 def _numbers(row: Mapping[str, Any], path: Path) -> dict[str, int | float]:
