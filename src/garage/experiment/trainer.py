@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from garage import process
 from garage.core.ports import Algorithm, Env, Sampler, Stateful
@@ -13,11 +14,15 @@ from garage.experiment.arguments import Stats, TrainArgs
 from garage.experiment.collector import Collector
 from garage.experiment.context import ExperimentContext
 from garage.experiment.executors import sampler_for
+from garage.experiment.metric_frame import metric_frame
 from garage.experiment.progress import Progress
 from garage.experiment.run_state import Run
 from garage.experiment.saving import capture, writing
 from garage.recording.console import console
 from garage.storage.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -278,6 +283,15 @@ class Trainer:
         with console():
             restoring.put_back(progress)
             return training.train(progress, args, on_save_error=self._on_save_error)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The metrics of all epochs so far as a pandas frame, with the epoch as its index.
+
+        Raises:
+            OrderError: neither ``train`` nor ``restore`` was called before.
+            DependencyError: the package pandas is not installed.
+        """
+        return metric_frame(self._progress)
 
     def _own_snapshots(self) -> Path | None:
         """The context's directory, if this run is to go on from the snapshots in it."""
