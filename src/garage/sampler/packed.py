@@ -2,7 +2,7 @@
 
 ::
 
-    packed = pack(groups)                                  # the trainer's side: once a collect
+    packed = packer.pack(groups)                           # the trainer's side: once a collect, a `Packer` a sampler
     outcome = bench.run(packed.groups[0], packed.parts)    # a worker's side: a `Workbench` a worker, kept
     result = outcome.result()                              # the trainer's side again; raises what was raised
 
@@ -29,7 +29,7 @@ import cloudpickle
 from blake3 import blake3
 
 from garage import process
-from garage.core.ports import Env, Group, GroupResult, Lanes, Policy, Rung
+from garage.core.ports import Env, Group, GroupResult, Lanes, Policy, Rung, Stateful
 from garage.core.state import copied, differences
 from garage.core.types import Array, EnvSpec, State, Transition
 from garage.errors import GarageError, UnsendableError, WorkerRaisedError
@@ -85,37 +85,46 @@ class Packed:
     parts: Mapping[str, bytes]
 
 
-def pack(groups: Sequence[Group]) -> Packed:
-    """Groups as they travel.
+@final
+class Packer:
+    """Packs the groups of one collect after the other; a world is pickled again if it is another one, or has state."""
 
-    Raises:
-        UnsendableError: a world or a policy cannot be pickled; the message names what of it.
-        OrderError: a policy has no parameters yet.
-    """
-    parts: dict[str, bytes] = {}
-    names: dict[int, str] = {}
+    def __init__(self) -> None:
+        self._env: Env | None = None
+        self._env_part = ("", b"")
 
-    def part(pickled: bytes) -> str:
-        name = blake3(pickled).hexdigest()
-        parts[name] = pickled
-        return name
+    def pack(self, groups: Sequence[Group]) -> Packed:
+        """Groups as they travel.
 
-    def part_of(thing: T, pickle: Callable[[T], bytes]) -> str:
-        if id(thing) not in names:  # the groups of a collect share world and policy
-            names[id(thing)] = part(pickle(thing))
-        return names[id(thing)]
+        Raises:
+            UnsendableError: a world or a policy cannot be pickled; the message names what of it.
+            OrderError: a policy has no parameters yet.
+        """
+        parts: dict[str, bytes] = {}
+        policies: dict[int, str] = {}  # by identity: the groups of a collect have one
 
-    def packed(group: Group) -> PackedGroup:
-        return PackedGroup(
-            env=part_of(group.env, pickled_env),
-            policy=part_of(group.policy, pickled_policy),
-            registrations=registrations,
-            n_threads=process.computing_threads() or 1,
-            values={field.name: getattr(group, field.name) for field in fields(group) if field.name not in _PARTS},
-        )
+        def added(part: tuple[str, bytes]) -> str:
+            parts[part[0]] = part[1]
+            return part[0]
 
-    registrations = part(pickled_registrations())
-    return Packed([packed(group) for group in groups], parts)
+        def packed(group: Group) -> PackedGroup:
+            if id(group.policy) not in policies:
+                policies[id(group.policy)] = added(_as_part(pickled_policy(group.policy)))
+            return PackedGroup(
+                env=added(self._part_of(group.env)),
+                policy=policies[id(group.policy)],
+                registrations=registrations,
+                n_threads=process.computing_threads() or 1,
+                values={field.name: getattr(group, field.name) for field in fields(group) if field.name not in _PARTS},
+            )
+
+        registrations = added(_as_part(pickled_registrations()))
+        return Packed([packed(group) for group in groups], parts)
+
+    def _part_of(self, env: Env) -> tuple[str, bytes]:
+        if env is not self._env or isinstance(env, Stateful):
+            self._env_part, self._env = _as_part(pickled_env(env)), env
+        return self._env_part
 
 
 @final
@@ -219,7 +228,8 @@ class Workbench:
     """Where a worker runs groups, one after the other; it keeps lanes, worlds and policies for the next ones.
 
     Args:
-        progress: called at every step of the lanes with the number of episodes that the group has started so far.
+        progress: called before each call of a lane's `reset` or `step` with the number of episodes that the group has
+            started so far.
     """
 
     def __init__(self, progress: Progress = lambda n_started: None) -> None:  # noqa: ARG005 - the default looks at nothing
@@ -319,7 +329,7 @@ class _World:
         self._handed_out: dict[tuple[Any, ...], State] = {}
 
     def run(self, group: Group) -> GroupResult:
-        self.env.begin()
+        self.env.n_started = 0
         place = (*group.streams.path, group.index)
         own = self._handed_out.pop(place, {})
         if group.carried:
@@ -341,10 +351,6 @@ class _WatchedEnv:
     def __init__(self, env: Env, progress: Progress) -> None:
         self._env, self.progress = env, progress
         self.n_started = 0
-
-    def begin(self) -> None:
-        self.n_started = 0
-        self.progress(0)
 
     @property
     def spec(self) -> EnvSpec:
@@ -419,6 +425,10 @@ def _heard() -> Iterator[list[tuple[str, int, str]]]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagates
+
+
+def _as_part(pickled: bytes) -> tuple[str, bytes]:
+    return blake3(pickled).hexdigest(), pickled
 
 
 def _part(name: str, parts: Mapping[str, bytes]) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, final
 
 from garage.core.ports import Group, GroupResult
 from garage.errors import ArgumentError, WorkerDiedError
-from garage.sampler.packed import Outcome, Packed, describe, pack
+from garage.sampler.packed import Outcome, Packed, Packer, describe
 from garage.sampler.worker_process import WorkerProcess
 
 logger = logging.getLogger("garage.sampler")
@@ -35,8 +35,8 @@ class ProcessSampler:
 
     Args:
         n_workers: how many, by default one for each CPU that this process may use.
-        timeout_seconds: how long a worker may take over one step of its lanes, or over starting. After that it counts
-            as hanging. None: for ever.
+        timeout_seconds: how long a worker may take over one step of its lanes before it counts as hanging; until the
+            first one of a group, at least a minute. None: for ever.
 
     Raises:
         ArgumentError: an argument is of the wrong kind or out of range.
@@ -51,6 +51,7 @@ class ProcessSampler:
             raise ArgumentError(msg)
         self.n_workers = _n_usable_cpus() if n_workers is None else n_workers
         self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
+        self._packer = Packer()
         self._workers: list[WorkerProcess] = []
         self._places: weakref.WeakValueDictionary[tuple[Any, ...], WorkerProcess] = weakref.WeakValueDictionary()
         self._said: set[tuple[str, str]] = set()
@@ -67,7 +68,7 @@ class ProcessSampler:
         """
         if not groups:
             return []
-        packed = pack(groups)
+        packed = self._packer.pack(groups)
         self._say_if_idle(len(groups))
         collect = _Collect(groups, packed)
         try:
@@ -90,6 +91,7 @@ class ProcessSampler:
         for worker in workers:
             worker.end(max(0.0, until - time.monotonic()))
             self._workers.remove(worker)
+        self._packer = Packer()
 
     @property
     def pids(self) -> list[int]:
@@ -119,7 +121,7 @@ class ProcessSampler:
     def _take_in(self, collect: "_Collect", selector: selectors.BaseSelector) -> None:
         """Wait until a worker is done with its group, or has died, or is to be given up."""
         now = time.monotonic()
-        patience = min(worker.last_step + self._timeout_seconds - now for worker in collect.running)
+        patience = min(worker.deadline(self._timeout_seconds) for worker in collect.running) - now
         ready = selector.select(None if math.isinf(patience) else max(0.0, patience))
         for key, _ in ready:
             worker: WorkerProcess = key.fileobj  # type: ignore[assignment] # what was registered
@@ -132,7 +134,7 @@ class ProcessSampler:
                 self._accept(collect, worker, outcome)
         if not ready:
             now = time.monotonic()
-            for worker in [one for one in collect.running if one.last_step + self._timeout_seconds <= now]:
+            for worker in [one for one in collect.running if one.deadline(self._timeout_seconds) <= now]:
                 selector.unregister(worker)
                 self._lose(worker)
                 self._bury(collect, worker, f"took more than {self._timeout_seconds:g} s over a step, and was killed")

@@ -13,7 +13,7 @@ from garage.sampler.channel import Channel, mapped
 from garage.sampler.packed import Workbench
 
 PULSE_BYTES = 16
-"""Two float64: when the worker has begun its last step, by ``time.monotonic``, and how many episodes it has started."""
+"""Two float64: when it began its last step, by ``time.monotonic``, and how many episodes its group had started."""
 
 _FOR_THE_TRAINER = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -30,6 +30,8 @@ def main(channel: int, lifeline: int, pulse: int) -> None:
         # Handlers, and not SIG_IGN, which processes that a world starts would inherit.
         signal.signal(number, lambda *_: None)
         signal.siginterrupt(number, False)  # noqa: FBT003 - the module takes it by position only
+    for descriptor in (channel, lifeline, pulse):
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - see above
     _die_with(lifeline)
     del sys.argv[1:]
     beats = mapped(pulse, PULSE_BYTES).cast("d")
@@ -38,6 +40,7 @@ def main(channel: int, lifeline: int, pulse: int) -> None:
         beats[0], beats[1] = time.monotonic(), n_started
 
     with closing(Workbench(progress)) as bench, closing(Channel(socket.socket(fileno=channel))) as trainer:
+        os.register_at_fork(after_in_child=trainer.close)  # a world's own processes must not stand in for this one
         while True:
             try:
                 group, parts = trainer.receive()

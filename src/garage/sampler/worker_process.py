@@ -19,6 +19,7 @@ _STARTED_BY = (
     "import sys; sys.path[:] = sys.argv[4:]; from garage.sampler.worker import main; main(*map(int, sys.argv[1:4]))"
 )
 """Not by ``multiprocessing``, which would run the user's script again in each worker."""
+SECONDS_TO_BEGIN = 60.0
 
 _alive: "weakref.WeakSet[WorkerProcess]" = weakref.WeakSet()
 
@@ -38,7 +39,6 @@ class WorkerProcess:
         try:
             os.truncate(pulse, PULSE_BYTES)
             self._pulse = mapped(pulse, PULSE_BYTES).cast("d")
-            self._pulse[0] = time.monotonic()
             descriptors = (theirs.fileno(), their_lifeline.fileno(), pulse)
             flags = [*(f"-W{option}" for option in sys.warnoptions), *["-O"] * sys.flags.optimize]
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and no shell
@@ -65,15 +65,19 @@ class WorkerProcess:
         """Readable when an outcome is there, or when it has died."""
         return self._channel.fileno()
 
-    @property
-    def last_step(self) -> float:
-        """When it began the last step of its lanes, or was given its group, by ``time.monotonic``."""
-        return self._pulse[0]
+    def deadline(self, timeout_seconds: float) -> float:
+        """When it counts as hanging, by ``time.monotonic``, if it makes no other step until then.
+
+        Args:
+            timeout_seconds: for a step; to start and to make lanes, at least `SECONDS_TO_BEGIN`.
+        """
+        has_begun = self._pulse[1] >= 0
+        return self._pulse[0] + (timeout_seconds if has_begun else max(timeout_seconds, SECONDS_TO_BEGIN))
 
     @property
     def n_started(self) -> int:
         """How many episodes its group has started."""
-        return int(self._pulse[1])
+        return max(0, int(self._pulse[1]))
 
     def give(self, packed: Packed, index: int) -> None:
         """Let it run a group.
@@ -90,7 +94,7 @@ class WorkerProcess:
                 missing.append(name)
             shelf.ask(name, lambda: None)
             shelf.overdue()
-        self._pulse[0], self._pulse[1] = time.monotonic(), 0
+        self._pulse[0], self._pulse[1] = time.monotonic(), -1
         parts = {name: pickle.PickleBuffer(packed.parts[name]) for name in missing}
         with contextlib.suppress(ConnectionError):  # it has died, which `take` says
             self._channel.send((group, parts))
