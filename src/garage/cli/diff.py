@@ -214,8 +214,13 @@ def _code(a: _Side, b: _Side) -> Code:
         return Code(compared=None, problem=str(error))
     if ours is not None and theirs is not None:
         return Code(compared="launch archive", differs=_pairs(ours, theirs))
-    git_a, git_b = _table(a.provenance, "git"), _table(b.provenance, "git")
+    git_a, git_b = (_git(side.provenance) for side in (a, b))
     return Code(compared="git", differs=_pairs(git_a, git_b)) if git_a and git_b else Code(compared=None)
+
+
+def _git(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one state of a repository from another; the changes themselves are in their hash."""
+    return {key: value for key, value in _table(provenance, "git").items() if key in {"commit", "diff"}}
 
 
 def _metrics(a: _Side, b: _Side) -> Metrics:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from garage.cli.finding import Finding, fine, note, problem
 from garage.errors import SigningKeyError
+from garage.storage.launch_archives import is_in_repository
 from garage.storage.signing_key import VARIABLE, find_key
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -162,7 +163,6 @@ def _git() -> Finding:
     if done.returncode == 0:
         return fine("git", f"this folder is in the repository {done.stdout.strip()}")
     said = (done.stderr.strip().splitlines() or [""])[0]
-    is_repository = any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents))
-    if is_repository:
+    if is_in_repository(Path.cwd()):
         return problem("git", f"cannot read this folder's repository: {said}", "see `git status`")
     return note("git", "this folder is in no repository: runs record no commit and keep no copy of their code")

@@ -17,8 +17,15 @@ from garage import process
 from garage.core.ports import Env
 from garage.experiment import portable
 from garage.experiment.launch_archive import git_state
+from garage.storage.run_directory import now
 
 _PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
+
+_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES", "GARAGE_GRACE_SECONDS", "LD_PRELOAD", "MKL_NUM_THREADS", "MUJOCO_GL", "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "TF_ENABLE_ONEDNN_OPTS",
+)  # fmt: skip
+"""Of the environment, what libraries and batch systems read or say; nobody's secrets."""
 
 _MOST_THREADS = 4096
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -55,6 +62,7 @@ def provenance(env: Env) -> dict[str, Any]:
     """
     packages = sorted({f"{found.name}=={found.version}" for found in metadata.distributions()}, key=str.lower)
     return {
+        "written_at": now(),
         "fingerprint": fingerprint(),
         "packages": packages,
         "git": git_state(Path.cwd()),
@@ -62,9 +70,12 @@ def provenance(env: Env) -> dict[str, Any]:
         "command": sys.argv,
         "folder": str(Path.cwd()),
         "host": socket.gethostname(),
+        "process": os.getpid(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "executable": sys.executable,
+        "variables": {name: value for name in _VARIABLES if (value := os.environ.get(name)) is not None},
         "numpy_simd": _simd(),
     }
 

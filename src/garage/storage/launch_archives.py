@@ -1,4 +1,4 @@
-"""What launch archives hold. They are read, never unpacked."""
+"""Repositories that runs are launched from, and what their archives hold, which are read, never unpacked."""
 
 import lzma
 import tarfile
@@ -11,6 +11,11 @@ from garage.storage.files import open_file
 
 NAME = "launch_archive.tar.xz"
 _MOST_BYTES = 1 << 30
+
+
+def is_in_repository(folder: Path) -> bool:
+    """Whether a folder looks like part of a git repository, whether or not git can read it."""
+    return any((each / ".git").exists() for each in (folder.absolute(), *folder.absolute().parents))
 
 
 def file_hashes(run: Path) -> dict[str, str] | None:
