@@ -345,15 +345,20 @@ def test_the_policy_alone(run):
     np.testing.assert_array_equal(load_policy("opaque").theta, theta_of(trainer))
 
 
-def test_the_policy_alone_needs_a_recipe(monkeypatch):
+def test_a_policy_that_is_not_described_needs_a_recipe(monkeypatch):
     def refuse(algo, env, surroundings):
         msg = "not today"
         raise RecipeError(msg)
 
     monkeypatch.setattr(recipes, "make", refuse)
-    trained("run", 1)
+    trainer = trained("run", 1)
+    np.testing.assert_array_equal(load_policy("run").theta, theta_of(trainer))
+    set_seed(1)
+    trainer = Trainer(ExperimentContext("opaque"))
+    trainer.setup(*opaque())
+    trainer.train(n_epochs=1, batch_size=60)
     with pytest.raises(RecipeError, match=r"no recipe \(not today\).*trainer\.setup"):
-        load_policy("run")
+        load_policy("opaque")
 
 
 def test_differences_of_the_fingerprint_are_said(run, monkeypatch, capsys):

@@ -6,11 +6,12 @@ import os
 import pickle
 import shutil
 
+import numpy as np
 from blake3 import blake3
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from garage import process
+from garage import load_policy, process
 from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
 from garage.cli.main import garage
@@ -169,12 +170,21 @@ def read_in_every_way(path):
         store.epochs()
     for problem in store.verify():
         assert problem
+    for epoch in ("last", 2):
+        with contextlib.suppress(GarageError):
+            act(load_policy(path, epoch))
     command("ls", path)
     command("show", path)
     command("show", f"{path}@2")
     command("show", "--json", path)
     command("verify", path)
     assert not list(path.glob("unpickled"))
+
+
+def act(policy):
+    """Let a policy act for two observations of its own space."""
+    observations = np.zeros((2, *policy.spec.observation_space.shape), policy.spec.observation_space.dtype)
+    policy.act(observations, policy.initial_memory(2), policy.draw_noise(np.random.default_rng(1), 2))
 
 
 def restore_values(path, from_epoch="last"):

@@ -9,7 +9,8 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faults.forgeries import RAW, Copy, changed, raw_json, read_in_every_way, restore_values
+from faults.forgeries import RAW, Copy, act, changed, raw_json, read_in_every_way, restore_values
+from garage import load_policy
 from garage.core.tracked import Column, group_text
 from garage.errors import GarageError
 
@@ -49,6 +50,31 @@ def test_manifests(copy, data):
 @given(st.data())
 def test_many_manifests(copy, data):
     check_manifests(copy, data)
+
+
+def check_policies(copy, data):
+    copy.put_back()
+    document = copy.manifest()
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed(document["policies"], data.draw)
+    copy.forge(document)
+    with contextlib.suppress(GarageError):
+        act(load_policy(copy.path, 2))
+    assert not list(copy.path.glob("unpickled"))
+
+
+@settings(quick, max_examples=100)
+@given(st.data())
+def test_descriptions_of_policies(copy, data):
+    check_policies(copy, data)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+@settings(thorough, max_examples=10_000)
+@given(st.data())
+def test_many_descriptions_of_policies(copy, data):
+    check_policies(copy, data)
 
 
 def check_run_json(copy, data):
@@ -150,7 +176,7 @@ def test_impossible_sizes_of_a_tracked_group_with_the_right_hash(with_group, fie
     read_in_every_way(with_group.path)
 
 
-TOP = ["train_args", "metrics", "fingerprint", "log", "leaves", "chunks"]
+TOP = ["train_args", "metrics", "fingerprint", "policies", "log", "leaves", "chunks"]
 
 
 @pytest.mark.parametrize("name", RAW)
@@ -159,7 +185,7 @@ def test_what_json_can_say_beyond_pythons_values(copy, key, name):
     copy.put_back()
     for epoch in range(3):
         document = copy.manifest(epoch)
-        if key in {"train_args", "stats", "metrics", "fingerprint"}:
+        if key in {"train_args", "stats", "metrics", "fingerprint", "policies"}:
             document[key] = dict.fromkeys(document[key], name)
         else:
             document[key] = name

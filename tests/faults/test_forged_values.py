@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faults.forgeries import ANYTHING, RAW, Copy, raw_json, restore_values
+from garage import load_policy
 from garage.core import state as state_trees
 from garage.errors import ArgumentError, GarageError, MismatchError, RecipeError
 from garage.experiment import recipes
@@ -57,6 +58,8 @@ def check_values(copy, paths, data):
     manifest = with_state(manifests.read(directory.manifest_path(2)), change, directory, Disk())
     directory.manifest_path(2).write_bytes(manifests.encode(manifest))
     assert SnapshotStore(copy.path).read().manifest.epoch == 2
+    with contextlib.suppress(GarageError):
+        load_policy(copy.path)
     with contextlib.suppress(GarageError):
         restore_values(copy.path)
 

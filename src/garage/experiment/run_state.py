@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from garage.core.streams import Streams
 from garage.core.tracked import Keeps, keeps_none
 from garage.core.types import EpisodeBatch, State
 from garage.errors import ArgumentError, MismatchError, RecipeError
-from garage.experiment import recipes
+from garage.experiment import policy_descriptions, recipes
 from garage.experiment.collector import Collector
 from garage.storage.store import EPISODES, StoredSnapshot
 
@@ -41,6 +42,11 @@ class Run:
     recipe: bytes | None
     recipe_problem: str | None
     seed_is_drawn: bool = False
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What its policies are, as manifests say it; found out when the first state is captured."""
+        return policy_descriptions.described(self.algo)
 
 
 def compute_epoch(run: Run, epoch: int, batch_size: int) -> dict[str, int | float]:

@@ -43,6 +43,7 @@ def capture(progress: Progress, epoch: int, fingerprint: dict[str, Any], *, is_s
         train_args=TrainArgs(epoch + 1, 1).as_json() if args is None else args.as_json(),
         stats=progress.stats.as_json(),
         fingerprint=fingerprint,
+        policies=run.described,
     )
 
 

@@ -139,6 +139,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     leaves: tuple[Leaf, ...]
     opaque: tuple[Leaf, ...]
     groups: tuple[Group, ...] = ()
+    policies: dict[str, Any] = {}
+    """What policies are, by name; see `garage.experiment.policy_descriptions`."""
     chunks: tuple[Chunk, ...]
     signature: str | None = None
     """Key and code of whoever wrote it, see `garage.storage.signing`; None if it is unsigned."""
@@ -240,8 +242,9 @@ READERS: dict[int, Callable[[bytes], Manifest]] = {1: _version_1}
 
 def _excess(manifest: Manifest) -> str | None:
     """What in it is more than any writer writes, as the end of a sentence; None if nothing is."""
-    if is_nested(manifest.fingerprint, _MOST_NESTED):
-        return f"its fingerprint is nested more than {_MOST_NESTED} times"
+    for name, part in (("fingerprint", manifest.fingerprint), ("policies", manifest.policies)):
+        if is_nested(part, _MOST_NESTED):
+            return f"its `{name}` is nested more than {_MOST_NESTED} times"
     leaves = (*manifest.leaves, *manifest.opaque)
     columns = [column for group in manifest.groups for column in group.columns]
     paths = [*(leaf.path for leaf in leaves), *(group.path for group in manifest.groups)]

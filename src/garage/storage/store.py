@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from blake3 import blake3
 
@@ -30,6 +30,9 @@ UNDIGESTED = ("process/", f"{EPISODES}/")
 _SCALARS = {"bool": bool, "int": int, "float": float, "str": str, "null": type(None), "empty": dict}
 _ARRAY = re.compile(r"[<|][biufcSU][0-9]{1,9}")
 _USUAL_METRIC = "Evaluation/AverageReturn"
+
+Wanted: TypeAlias = Callable[[Manifest], Sequence[str]]
+"""From a manifest to paths."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class SnapshotStore:
         return whole, problems
 
     def read(
-        self, which: int | str = "last", *, with_recipe: bool = True, only: Sequence[str] | None = None
+        self, which: int | str = "last", *, with_recipe: bool = True, only: Sequence[str] | Wanted | None = None
     ) -> StoredSnapshot:
         """The snapshot of an epoch, or the ``"first"`` or ``"best"`` one, or the ``"last"`` one that verifies.
 
@@ -97,7 +100,8 @@ class SnapshotStore:
             which: one of these names, or an epoch.
             with_recipe: whether its recipe is needed too; values that have somewhere to go do without it.
             only: paths such as ``algo/policy``: read what lies at or below one of them, and opaque parts that hold
-                one, and of the packs only the chunks that these need. Damage elsewhere is not noticed. None for all.
+                one, and of the packs only the chunks that these need. Damage elsewhere is not noticed. None for all. Or
+                what says them for a manifest; if that raises a `StorageError`, the snapshot does not verify.
 
         Raises:
             NoSnapshotError: there is none, or not that one.
@@ -107,7 +111,8 @@ class SnapshotStore:
         whole, problems = self._found()
         for manifest in self._chosen(whole, which):
             try:
-                return self._load(manifest, tuple(problems), with_recipe=with_recipe, only=only)
+                wanted = only(manifest) if callable(only) else only
+                return self._load(manifest, tuple(problems), with_recipe=with_recipe, only=wanted)
             except StorageError as error:
                 problems.append(f"Epoch {manifest.epoch}: {error}")
         reasons = "\n  ".join(problems)

@@ -1,7 +1,7 @@
 """Writing a run: packs, then the row of metrics, then the manifest; what is true at any time is one of two states."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ class Capture:
         train_args: the first table that ``restore`` prints.
         stats: the second.
         fingerprint: versions, CPU and threads.
+        policies: what policies are, as the manifest says it.
     """
 
     epoch: int
@@ -45,6 +46,7 @@ class Capture:
     train_args: dict[str, Any]
     stats: dict[str, Any]
     fingerprint: dict[str, Any]
+    policies: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class RunWriter:
             leaves=tuple(parts.leaves),
             opaque=tuple(parts.opaque),
             groups=tuple(parts.groups),
+            policies=capture.policies,
             chunks=tuple(parts.chunks),
         )
         return signing.encode(manifest, self._key)
