@@ -15,7 +15,7 @@ from garage.core.streams import Streams
 from garage.core.types import EnvSpec
 from garage.errors import MismatchError
 from garage.np import policies as numpy_policies
-from garage.torch import graphs, policies, sweeps
+from garage.torch import graphs, layers, policies
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 SQUARE = EnvSpec(PLANE, spaces.Box(-1, 1, (2, 2), np.float64))
@@ -236,7 +236,7 @@ def test_blocks_are_answered_alone_and_summed(monkeypatch, case):
     one, other = pair(case)
     batch = batch_for(one, [30])
     weights, vector = np.random.default_rng(1).normal(size=30), np.ones(one.n_parameters)
-    monkeypatch.setattr(sweeps, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(layers, "BLOCK_ROWS", 8)
     for question in QUESTIONS:
         expected, got = (ask(p.objective(batch), question, one.theta, weights, vector) for p in (one, other))
         np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-13)
@@ -270,6 +270,49 @@ def test_a_theta_that_is_changed_in_place_is_noticed():
     first = objective.evaluate(theta).log_likelihoods
     theta += 0.1
     assert not np.array_equal(objective.evaluate(theta).log_likelihoods, first)
+
+
+def test_one_that_is_changed_in_inference_mode_is_noticed_too():
+    policy = pair(CASES["three actions"])[1]
+    batch = batch_for(policy, [5])
+    with torch.inference_mode():
+        objective = policy.objective(batch)
+        theta = objective.theta + 0.1
+        first = objective.evaluate(theta).log_likelihoods
+        theta += 0.1
+        assert not np.array_equal(objective.evaluate(theta).log_likelihoods, first)
+
+
+@pytest.mark.parametrize("name", ["two actions", "three actions", "one force", "two forces"])
+def test_a_fisher_product_brings_nothing_to_the_host(name):
+    """On a GPU, whatever the host reads makes it wait for all that was asked before."""
+    policy = pair(CASES[name])[1]
+    objective = policy.objective(batch_for(policy, [5000]))
+    theta = objective.theta
+    vector = objective.score(theta, np.ones(5000))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as asked:
+        objective.fisher_product(theta, vector)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as compared:
+        objective.fisher_product(theta.clone(), vector)
+    reads = {"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero", "aten::nonzero", "aten::item"}
+    names, others = ({event.name for event in profile.events()} for profile in (asked, compared))
+    assert "aten::mm" in names
+    assert not names & reads
+    assert others & reads == {"aten::equal"}
+
+
+def test_two_actions_of_which_one_is_all_but_certain_are_numpys():
+    one, other = pair(CASES["two actions"])
+    batch = batch_for(one, [50])
+    sure = np.array(one.theta)
+    sure[-1], sure[-2] = 300.0, -300.0  # biases of the outputs
+    one.theta = other.theta = sure
+    weights, vector = np.ones(50), np.ones(one.n_parameters)
+    expected, got = (p.objective(batch) for p in (one, other))
+    for theta in (sure, sure + 0.1):
+        for question in ("evaluate", "score"):
+            a, b = (ask(objective, question, theta, weights, vector) for objective in (expected, got))
+            np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "module"])

@@ -113,6 +113,63 @@ class Categorical:
         return weighted - distributions.p * weighted.sum(1, keepdim=True), extra
 
 
+class TwoProbabilities(NamedTuple):
+    """Distributions over two actions of n steps; each ``[n, 1]``."""
+
+    log_p: Tensor
+    """Of the second action."""
+    log_q: Tensor
+    """Of the first one."""
+    p: Tensor
+    q: Tensor
+
+
+class TwoActions:
+    """One of two actions, with one output: the log-odds of the second one, z.
+
+    It is `Categorical` in the one coordinate that matters: a constant added to both of its outputs changes nothing.
+    """
+
+    n_actions = 2
+    n_extra = 0
+
+    def rows(self, actions: Array, like: Tensor) -> Tensor:
+        """Whether it is the second one, ``[N, 1]`` bool."""
+        return torch.tensor(actions == 1, device=like.device)[:, None]
+
+    def distributions(self, outputs: Tensor, extra: Tensor) -> TwoProbabilities:  # noqa: ARG002 - it has none
+        """``log p = -log(1 + exp(-z))``, ``log q = -log(1 + exp(z))``."""
+        log_p, log_q = torch.nn.functional.logsigmoid(outputs), torch.nn.functional.logsigmoid(-outputs)
+        return TwoProbabilities(log_p, log_q, log_p.exp(), log_q.exp())
+
+    def log_likelihoods(self, distributions: TwoProbabilities, actions: Tensor) -> Tensor:
+        """``log p`` or ``log q``."""
+        return torch.where(actions, distributions.log_p, distributions.log_q)[:, 0]
+
+    def kl(self, old: TwoProbabilities, new: TwoProbabilities) -> Tensor:
+        """As `Categorical.kl`, over both actions."""
+        return (old.p * (old.log_p - new.log_p) + old.q * (old.log_q - new.log_q))[:, 0]
+
+    def entropies(self, distributions: TwoProbabilities) -> Tensor:
+        """``-p log p - q log q``."""
+        log_p, log_q, p, q = distributions
+        return -(p * log_p + q * log_q)[:, 0]
+
+    def score(
+        self, distributions: TwoProbabilities, actions: Tensor, weights: Tensor, entropy_weight: float
+    ) -> tuple[Tensor, Tensor]:
+        """``w q`` for the second action and ``-w p`` for the first one, and ``-p q z`` for the entropy."""
+        log_p, log_q, p, q = distributions
+        gradient = torch.where(actions, q, -p).mul_(weights[:, None])
+        if entropy_weight:
+            gradient -= entropy_weight * (p * q * (log_p - log_q))
+        return gradient, p.new_empty(0, dtype=torch.float64)
+
+    def fisher(self, distributions: TwoProbabilities, outputs: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        """``p q d``."""
+        return distributions.p * distributions.q * outputs, extra
+
+
 class Normals(NamedTuple):
     """Diagonal normal distributions of n steps."""
 

@@ -66,8 +66,11 @@ class FlatObjective:
     def __init__(self, network: Network, family: Family, actions: Array, theta: Tensor) -> None:
         self._network, self._family = network, family
         self._n, self._dtype, self._device = len(actions), theta.dtype, theta.device
-        self._actions = family.rows(actions, theta)
+        rows = family.rows(actions, theta)
+        self._actions = [rows[block] for block in network.blocks]
         self._at: Tensor | None = None
+        self._asked: Tensor | None = None
+        self._asked_version = 0
         self._distributions: list[Any] = []
         self.theta = theta.detach().to(torch.float64, copy=True)
         with torch.no_grad():
@@ -84,8 +87,9 @@ class FlatObjective:
         self._go_to(theta)
         log_likelihoods = self.theta.new_empty(self._n)
         sums = self.theta.new_zeros(2)
-        for block, old, new in zip(self._network.blocks, self._old, self._distributions, strict=True):
-            log_likelihoods[block] = self._family.log_likelihoods(new, self._actions[block])
+        of_blocks = zip(self._network.blocks, self._actions, self._old, self._distributions, strict=True)
+        for block, actions, old, new in of_blocks:
+            log_likelihoods[block] = self._family.log_likelihoods(new, actions)
             sums[0] += self._family.kl(old, new).sum(dtype=torch.float64)
             sums[1] += self._family.entropies(new).sum(dtype=torch.float64)
         kl, entropy = (sums / self._n).tolist()
@@ -100,7 +104,7 @@ class FlatObjective:
         gradient, network, extra = self._zero_gradient()
         for index, block in enumerate(self._network.blocks):
             by_outputs, by_extra = self._family.score(
-                self._distributions[index], self._actions[block], weights_of[block], entropy_weight / self._n
+                self._distributions[index], self._actions[index], weights_of[block], entropy_weight / self._n
             )
             self._network.reverse(index, by_outputs, network)
             extra += by_extra
@@ -122,10 +126,21 @@ class FlatObjective:
         return gradient / self._n
 
     def _go_to(self, theta: Tensor | Array) -> None:
-        """Distributions at theta; nothing to do if they are there already."""
-        there = self._vector("theta", theta)
-        if self._at is not None and torch.equal(self._at, there):
+        """Distributions at theta; nothing to do if they are there already.
+
+        A tensor that was asked about last and has not been changed since is not compared: on a GPU the host would have
+        to wait for the answer, in each iteration of conjugate gradient.
+        """
+        if theta is self._asked and _version(theta) == self._asked_version:
             return
+        there = self._vector("theta", theta)
+        self._asked = None
+        if self._at is None or not torch.equal(self._at, there):
+            self._move(there)
+        if isinstance(theta, Tensor) and not theta.is_inference():
+            self._asked, self._asked_version = theta, _version(theta)
+
+    def _move(self, there: Tensor) -> None:
         self._at = there.clone()
         parameters = self._at.to(self._dtype)
         n = self._network.n_parameters
@@ -150,6 +165,12 @@ class FlatObjective:
 def in_blocks(n_rows: int, block_rows: int) -> list[slice]:
     """The rows of each block, in order; the last one may be shorter."""
     return [slice(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was changed in place."""
+    version: int = tensor._version  # noqa: SLF001 - so PyTorch documents the count by which it notices such changes
+    return version
 
 
 def _check_shape(name: str, values: Tensor | Array, length: int) -> None:

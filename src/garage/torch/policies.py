@@ -19,11 +19,12 @@ from garage.core.state import flatten, rebuild, take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, State
 from garage.errors import ArgumentError, MismatchError
 from garage.torch.devices import device_checked
-from garage.torch.families import Categorical, DiagonalGaussian, Family
+from garage.torch.families import Categorical, DiagonalGaussian, Family, TwoActions
 from garage.torch.flat_module import FlatModule
 from garage.torch.graphs import ModuleGraphs
 from garage.torch.heads import FIRST_STD, LEAST_STD, head_of
 from garage.torch.objective import FlatObjective
+from garage.torch.one_output import OneOutput
 from garage.torch.sweeps import MLPSweeps
 
 _CHECKED_ROWS = 2
@@ -53,7 +54,8 @@ class CategoricalMLPPolicy(CategoricalMLPActor):
 
     def objective(self, batch: EpisodeBatch) -> FlatObjective:
         """The three questions about ``batch``; KL is measured from the present theta."""
-        return _mlp_objective(self, Categorical(self.n_outputs), batch, self.device)
+        family = TwoActions() if self.n_outputs == TwoActions.n_actions else Categorical(self.n_outputs)
+        return _mlp_objective(self, family, batch, self.device)
 
 
 class GaussianMLPPolicy(GaussianMLPActor):
@@ -281,7 +283,9 @@ def _mlp_objective(policy: MLPActor, family: Family, batch: EpisodeBatch, device
     # Copied into memory of PyTorch's own, aligned as all of it is: products depend on that in their last bits.
     theta = torch.tensor(policy.theta, device=device)
     inputs = torch.tensor(policy.inputs(batch.observations), device=device)
-    return FlatObjective(MLPSweeps(policy.shape, inputs), family, batch.actions, theta)
+    one = policy.n_outputs == 1 or isinstance(family, TwoActions)
+    network = OneOutput(policy.shape, inputs) if one else MLPSweeps(policy.shape, inputs)
+    return FlatObjective(network, family, batch.actions, theta)
 
 
 def _path(name: str) -> str:

@@ -1,20 +1,14 @@
-"""An MLP over the rows of a batch, and its Jacobian from either side, by hand, layer by layer.
-
-Activations carry a column of ones, so one product serves weights and biases, which are neighbours in theta.
-"""
+"""An MLP over the rows of a batch, and its Jacobian from either side, by hand, layer by layer."""
 
 import torch
 from torch import Tensor
 
 from garage.core.mlp import MLPShape
-from garage.torch.objective import in_blocks
-
-BLOCK_ROWS = 4096
-"""A constant of the format: another one gives other last bits."""
+from garage.torch.layers import MLPLayers, put_slopes
 
 
 class MLPSweeps:
-    """See `Network`.
+    """See `Network`; for any number of outputs.
 
     Args:
         shape: of the MLP.
@@ -23,73 +17,52 @@ class MLPSweeps:
 
     def __init__(self, shape: MLPShape, inputs: Tensor) -> None:
         self.n_parameters = shape.n_parameters
-        self.blocks = in_blocks(len(inputs), BLOCK_ROWS)
-        self._sizes = shape.sizes
-        self._activations = [inputs.new_ones(len(inputs), size + 1) for size in shape.sizes[:-1]]
-        self._activations[0][:, :-1] = inputs
-        hidden, rows = shape.sizes[1:-1], min(BLOCK_ROWS, len(inputs))
-        self._slopes = [inputs.new_empty(len(inputs), size) for size in hidden]
-        self._scratch = [inputs.new_empty(rows, size) for size in hidden]
+        self._layers = MLPLayers(shape, inputs)
+        self.blocks = self._layers.rows
+        self._part = inputs.new_empty(shape.n_parameters)
+        self._parts = self._layers.matrices(self._part)
         self._matrices: list[Tensor] = []
         self._prepared: set[int] = set()
 
     def move(self, parameters: Tensor) -> None:
         """See `Network.move`."""
-        self._matrices = self._layers(parameters)
+        self._matrices = self._layers.matrices(parameters)
         self._prepared = set()
 
     def outputs(self, block: int) -> Tensor:
         """See `Network.outputs`."""
-        rows = self.blocks[block]
-        for layer, matrix in enumerate(self._matrices[:-1]):
-            values = self._scratch[layer][: rows.stop - rows.start]
-            torch.mm(self._activations[layer][rows], matrix, out=values)
-            torch.tanh(values, out=self._activations[layer + 1][rows, :-1])
-        return self._activations[-1][rows] @ self._matrices[-1]
+        self._layers.fill(block, self._matrices)
+        return self._layers.blocks[block].entering[-1] @ self._matrices[-1]
 
     def forward(self, block: int, direction: Tensor) -> Tensor:
         """See `Network.forward`."""
         self._prepare(block)
-        rows = self.blocks[block]
-        directions = self._layers(direction)
-        change: Tensor | None = None
-        for layer, along in enumerate(directions[:-1]):
-            here = self._scratch[layer][: rows.stop - rows.start]
-            torch.mm(self._activations[layer][rows], along, out=here)
-            if change is not None:
-                here.addmm_(change, self._matrices[layer][:-1])
-            change = here.mul_(self._slopes[layer][rows])
-        outputs = self._activations[-1][rows] @ directions[-1]
-        return outputs if change is None else outputs.addmm_(change, self._matrices[-1][:-1])
+        entering, _, _, slopes, scratch = self._layers.blocks[block]
+        *along, last = self._layers.matrices(direction)
+        for layer, matrix in enumerate(along):
+            torch.mm(entering[layer], matrix, out=scratch[layer])
+            if layer:
+                scratch[layer].addmm_(scratch[layer - 1], self._matrices[layer][:-1])
+            scratch[layer].mul_(slopes[layer])
+        outputs = entering[-1] @ last
+        return outputs.addmm_(scratch[-1], self._matrices[-1][:-1]) if along else outputs
 
     def reverse(self, block: int, by_outputs: Tensor, total: Tensor) -> None:
         """See `Network.reverse`."""
         self._prepare(block)
-        rows = self.blocks[block]
-        totals = self._layers(total)
+        _, turned, _, slopes, scratch = self._layers.blocks[block]
         gradient = by_outputs
         for layer in range(len(self._matrices) - 1, -1, -1):
-            totals[layer] += self._activations[layer][rows].T @ gradient
+            torch.mm(turned[layer], gradient, out=self._parts[layer])
             if layer:
-                before = self._scratch[layer - 1][: rows.stop - rows.start]
-                torch.mm(gradient, self._matrices[layer][:-1].T, out=before)
-                gradient = before.mul_(self._slopes[layer - 1][rows])
+                torch.mm(gradient, self._matrices[layer][:-1].T, out=scratch[layer - 1])
+                gradient = scratch[layer - 1].mul_(slopes[layer - 1])
+        total.add_(self._part)
 
     def _prepare(self, block: int) -> None:
-        """Take the slope of tanh at every hidden unit, ``1 - h²``."""
-        if block in self._prepared:
-            return
-        self._prepared.add(block)
-        rows = self.blocks[block]
-        for slopes, values in zip(self._slopes, self._activations[1:], strict=True):
-            hidden = values[rows, :-1]
-            torch.mul(hidden, hidden, out=slopes[rows]).neg_().add_(1.0)
-
-    def _layers(self, vector: Tensor) -> list[Tensor]:
-        """Each layer's weights and biases as one matrix ``[inputs + 1, outputs]``, a view of ``vector``."""
-        matrices, start = [], 0
-        for inputs, outputs in zip(self._sizes[:-1], self._sizes[1:], strict=True):
-            stop = start + (inputs + 1) * outputs
-            matrices.append(vector[start:stop].view(inputs + 1, outputs))
-            start = stop
-        return matrices
+        """Take the slope of tanh at every hidden unit."""
+        if block not in self._prepared:
+            self._prepared.add(block)
+            _, _, hidden, slopes, _ = self._layers.blocks[block]
+            for values, out in zip(hidden, slopes, strict=True):
+                put_slopes(values, out)
