@@ -9,11 +9,22 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from garage.envs import GymEnv
+from garage.envs import GymEnv, mountain_car_lanes
+from garage.envs.acrobot_lanes import AcrobotLanes
+from garage.envs.array_lanes import ArrayLanes
 from garage.envs.cartpole_lanes import CartPoleLanes
+from garage.envs.mountain_car_lanes import MountainCarContinuousLanes, MountainCarLanes
 from garage.envs.pendulum_lanes import PendulumLanes
+from garage.errors import MismatchError
 
-WORLDS = ["CartPole-v1", "Pendulum-v1"]
+LANES = {
+    "CartPole-v1": CartPoleLanes,
+    "Pendulum-v1": PendulumLanes,
+    "Acrobot-v1": AcrobotLanes,
+    "MountainCar-v0": MountainCarLanes,
+    "MountainCarContinuous-v0": MountainCarContinuousLanes,
+}
+WORLDS = list(LANES)
 
 
 class Reference:
@@ -41,11 +52,21 @@ def row_of(transition, row):
 
 
 def draw(world, generator, k, observations):
-    """Actions: random ones, and for the cart-pole half of the time ones that keep the pole up for long."""
+    """Actions: random ones, and half of the time or more such that lanes come near everything that can happen."""
     if world == "Pendulum-v1":
         return generator.normal(0, 1.5, (k, 1)).astype(np.float32).clip(-2, 2)
-    balancing = (observations[:, 2] + 0.5 * observations[:, 3] + 0.1 * observations[:, 1] > 0).astype(np.int64)
-    return np.where(generator.random(k) < 0.5, balancing, generator.integers(0, 2, k))
+    if world == "CartPole-v1":
+        balancing = (observations[:, 2] + 0.5 * observations[:, 3] + 0.1 * observations[:, 1] > 0).astype(np.int64)
+        return np.where(generator.random(k) < 0.5, balancing, generator.integers(0, 2, k))
+    if world == "Acrobot-v1":  # pumping swings it up and then round and round
+        return np.where(generator.random(k) < 0.8, 1 + np.sign(observations[:, 5]), generator.integers(0, 3, k)).astype(
+            np.int64
+        )
+    pumping = np.sign(observations[:, 1])
+    if world == "MountainCar-v0":
+        return np.where(generator.random(k) < 0.9, 1 + pumping, generator.integers(0, 3, k)).astype(np.int64)
+    force = np.where(generator.random(k) < 0.9, pumping, generator.normal(0, 1, k))
+    return force.astype(np.float32)[:, np.newaxis].clip(-1, 1)
 
 
 def compare(world, n, n_rounds, seed, *, share=1.0, limit=None):
@@ -53,7 +74,7 @@ def compare(world, n, n_rounds, seed, *, share=1.0, limit=None):
     kwargs = {} if limit is None else {"max_episode_steps": limit}
     env = GymEnv(world, max_episode_length=limit)
     lanes = env.make_lanes(n)
-    assert isinstance(lanes, CartPoleLanes | PendulumLanes)
+    assert isinstance(lanes, LANES[world])
     references = [Reference(world, **kwargs) for _ in range(n)]
     generator = np.random.default_rng(seed)
     seeds = generator.integers(0, 2**31, n).tolist()
@@ -110,38 +131,106 @@ def test_starts_are_gymnasiums(seed):
         assert lanes.reset(np.array([1]), [seed])[0].tobytes() == Reference(world).reset(seed)
 
 
-def test_torques_beyond_the_bounds_are_clipped():
-    lanes = GymEnv("Pendulum-v1").make_lanes(2)
-    for torque, dtype in ((1000.0, np.float32), (-2.5, np.float64), (np.inf, np.float32)):
-        reference = Reference("Pendulum-v1")
+# By world: how far from zero its states are drawn, row by row, and which row is where in gymnasium's state.
+STATES = {
+    "CartPole-v1": ([3, 0.3, 4, 4], [0, 2, 1, 3]),
+    "Pendulum-v1": ([20, 8], [0, 1]),
+    "Acrobot-v1": ([np.pi, np.pi, 4 * np.pi, 9 * np.pi], [0, 1, 2, 3]),
+    "MountainCar-v0": ([1.2, 0.07], [0, 1]),
+    "MountainCarContinuous-v0": ([1.2, 0.07], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_they_move_as_gymnasiums_from_anywhere(world):
+    """Into walls, past the goal, at top speed, by more than a turn."""
+    bounds, places = STATES[world]
+    n, generator = 64, np.random.default_rng(0)
+    lanes, reference, everyone = GymEnv(world).make_lanes(n), Reference(world), np.arange(n)
+    for _ in range(40):
+        share = np.minimum(
+            generator.uniform(-1.1, 1.1, (len(bounds), n)).clip(-1, 1), 0.6 if "Mountain" in world else 1
+        )
+        states = (share.T * bounds).astype(np.float32 if "Continuous" in world else np.float64)
+        elapsed = np.ones(n, np.int64)
+        seen = lanes.load_state_dict(everyone, {"state": states.T.astype(np.float64), "elapsed": elapsed})
+        actions = draw(world, generator, n, seen)
+        transition = lanes.step(everyone, actions)
+        for lane in range(n):
+            reference.reset(0)
+            reference.env.unwrapped.state = states[lane, places]
+            assert row_of(transition, lane) == reference.step(actions[lane])
+
+
+@pytest.mark.parametrize(("world", "bound"), [("Pendulum-v1", 2), ("MountainCarContinuous-v0", 1)])
+def test_forces_beyond_the_bounds_are_clipped(world, bound):
+    lanes = GymEnv(world).make_lanes(2)
+    for force, dtype in ((1000.0, np.float32), (-2.5, np.float64), (np.inf, np.float32), (1e300, np.float64)):
+        reference = Reference(world)
         lanes.reset(np.array([0]), [4])
         reference.reset(4)
-        legal = np.array([np.clip(torque, -2, 2)], np.float32)
-        assert row_of(lanes.step(np.array([0]), np.array([[torque]], dtype)), 0) == reference.step(legal)
+        legal = np.array([np.clip(force, -bound, bound)], np.float32)
+        assert row_of(lanes.step(np.array([0]), np.array([[force]], dtype)), 0) == reference.step(legal)
 
 
-def test_a_world_without_a_limit_never_truncates():
-    for lanes in (CartPoleLanes(3, None), PendulumLanes(3, None)):
-        lanes.reset(np.arange(3), range(3))
-        actions = np.zeros(3, np.int64) if isinstance(lanes, CartPoleLanes) else np.zeros((3, 1), np.float32)
-        assert not any(lanes.step(np.arange(3), actions).truncated.any() for _ in range(700))
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_world_without_a_limit_never_truncates(world):
+    lanes = LANES[world](3, None)
+    lanes.reset(np.arange(3), range(3))
+    discrete = not world.startswith(("Pendulum", "MountainCarC"))
+    actions = np.zeros(3, np.int64) if discrete else np.zeros((3, 1), np.float32)
+    assert not any(lanes.step(np.arange(3), actions).truncated.any() for _ in range(1100))
 
 
-def test_an_action_that_does_not_exist_raises():
-    lanes = GymEnv("CartPole-v1").make_lanes(2)
+@pytest.mark.parametrize(("world", "n_actions"), [("CartPole-v1", 2), ("Acrobot-v1", 3), ("MountainCar-v0", 3)])
+def test_an_action_that_does_not_exist_raises(world, n_actions):
+    lanes = GymEnv(world).make_lanes(2)
     lanes.reset(np.arange(2), [0, 1])
     with pytest.raises(IndexError):
-        lanes.step(np.arange(2), np.array([0, 2]))
+        lanes.step(np.arange(2), np.array([0, n_actions]))
 
 
+@pytest.mark.parametrize("world", ["Acrobot-v1", "MountainCar-v0", "Pendulum-v1"])
+def test_a_state_that_cannot_be_is_refused_and_changes_nothing(world):
+    """An angle of 1e300 would take for ever to unwind."""
+    lanes = LANES[world](3, None)
+    lanes.reset(np.arange(3), range(3))
+    before = lanes.state_dict(np.arange(3))
+    impossible = {"state": before["state"].copy(), "elapsed": before["elapsed"] + 1}
+    impossible["state"][-1, 2] = 1e300
+    with pytest.raises(MismatchError, match=rf"3 lanes of {world}: `state` holds 1e\+300 in row"):
+        lanes.load_state_dict(np.arange(3), impossible)
+    assert all(np.array_equal(before[key], now) for key, now in lanes.state_dict(np.arange(3)).items())
+
+
+def test_another_cosine_of_numpys_is_not_used(monkeypatch):
+    """gymnasium's cars take the C library's."""
+    monkeypatch.setattr(mountain_car_lanes.np, "cos", lambda angles, out: np.add(np.sin(angles), 1, out))
+    mountain_car_lanes.c_cosine.cache_clear()
+    try:
+        for world in ("MountainCar-v0", "MountainCarContinuous-v0"):
+            compare(world, 3, 20, seed=1)
+    finally:
+        mountain_car_lanes.c_cosine.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("function", [np.sin, np.cos])
 @given(seed=st.integers(0, 2**32), start=st.integers(0, 9), width=st.integers(1, 130), stride=st.integers(1, 7))
 @settings(max_examples=60, deadline=None)
-def test_one_lanes_sine_does_not_depend_on_its_neighbours(function, seed, start, width, stride):
+def test_one_lanes_sine_does_not_depend_on_its_neighbours(function, dtype, seed, start, width, stride):  # noqa: PLR0917 - drawn
     """What the promise rests on: a vectorised loop with another tail would give other bits at other widths."""
-    angles = np.random.default_rng(seed).uniform(-50, 50, 1000)
+    angles = np.random.default_rng(seed).uniform(-50, 50, 1000).astype(dtype)
     piece = angles[start : start + stride * width : stride]
     assert function(piece).tobytes() == np.array([function(angle) for angle in piece]).tobytes()
+
+
+@given(seed=st.integers(0, 2**32), width=st.integers(1, 130))
+@settings(max_examples=60, deadline=None)
+def test_float_power_squares_as_a_scalar_does(seed, width):
+    """What the promise rests on, too; a product rounds otherwise for one number in a thousand."""
+    numbers = np.random.default_rng(seed).normal(0, 20, width)
+    assert np.float_power(numbers, 2.0).tobytes() == np.array([number**2 for number in numbers]).tobytes()
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -179,13 +268,14 @@ def test_they_are_chosen_for_the_plain_world_however_it_is_named(make):
         lambda: GymEnv(lambda: gymnasium.make("CartPole-v1")),
         lambda: GymEnv(gymnasium.wrappers.RescaleObservation(gymnasium.make("MountainCar-v0"), -1, 1)),
         lambda: GymEnv(gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda reward: -reward)),
-        lambda: GymEnv("MountainCar-v0"),
+        lambda: GymEnv("MountainCar-v0", goal_velocity=0.01),
+        lambda: GymEnv("FrozenLake-v1"),
     ],
 )
 def test_they_are_not_chosen_for_another_world(make):
     env = make()
     assert env.lane_width == 8
-    assert not isinstance(env.make_lanes(1), CartPoleLanes)
+    assert not isinstance(env.make_lanes(1), ArrayLanes)
 
 
 class HeavyCartPole(CartPoleEnv):
@@ -199,7 +289,7 @@ def test_they_are_not_chosen_if_the_id_means_another_class(monkeypatch):
     monkeypatch.setitem(gymnasium.registry, "CartPole-v1", changed)
     env = GymEnv("CartPole-v1")
     assert env.lane_width == 8
-    assert not isinstance(env.make_lanes(1), CartPoleLanes)
+    assert not isinstance(env.make_lanes(1), ArrayLanes)
 
 
 def heavier_init(original):
@@ -223,4 +313,4 @@ def test_they_are_not_chosen_if_the_class_behaves_differently(monkeypatch, caplo
     env = GymEnv("CartPole-v1")
     assert env.lane_width == 8
     assert "gives other bits than the NumPy lanes" in caplog.text
-    assert not isinstance(env.make_lanes(1), CartPoleLanes)
+    assert not isinstance(env.make_lanes(1), ArrayLanes)

@@ -10,11 +10,9 @@ or in one that rounds alike; so the bits agree, whatever the number of lanes.
 from collections.abc import Sequence
 
 import numpy as np
-from gymnasium.utils import seeding
 
-from garage.core.ports import Rung
-from garage.core.state import take_array
-from garage.core.types import Array, State, Transition
+from garage.core.types import Array
+from garage.envs.array_lanes import ArrayLanes, uniform
 
 WORLD_ID = "CartPole-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
@@ -37,8 +35,11 @@ _ROWS = [0, 2, 1, 3]
 """Where position, angle and their velocities stand in a start and in an observation."""
 
 
-class CartPoleLanes:
+class CartPoleLanes(ArrayLanes):
     """n cart-poles as a structure of arrays; see `garage.core.ports.Lanes`.
+
+    Actions ``[k]`` int in {0, 1}; observations ``[k, 4]`` float32. The state is position, angle and their velocities,
+    ``[4, k]``.
 
     Args:
         n: number of lanes.
@@ -46,14 +47,12 @@ class CartPoleLanes:
     """
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
-        self.n = n
-        self._max_episode_length = max_episode_length
-        self._elapsed = np.zeros(n, np.int64)
         # Rows: position, angle, their velocities, their accelerations. The first four change at the rate of the
         # last four, so one product and one sum move them all. Cosine and sine rest in the rows of the accelerations
         # until those are known.
         motion = np.zeros((6, n))
-        self._state, self._rates, self._coordinates = motion[:4], motion[2:], motion[:2]
+        super().__init__(WORLD_ID, motion[:4], np.full(4, np.inf), np.float64, max_episode_length)
+        self._rates, self._coordinates = motion[2:], motion[:2]
         self._cos_sin, self._speed_and_cos = motion[4:], motion[3:5]
         self._angle = motion[1]
         self._cos, self._sin = motion[4], motion[5]
@@ -71,57 +70,22 @@ class CartPoleLanes:
         self._bounds = np.repeat(_BOUNDS, n, axis=1)
         self._outside = np.empty((2, n), np.bool_)
         self._off_track, self._tilted = self._outside
-        self._force = np.zeros(n)
-        self._chosen = np.zeros(n, np.bool_)
         self._rewards = np.ones(n)  # handed out again and again, so nobody may write to it
-        self._never = np.zeros(n, np.bool_)
-        self._rewards.flags.writeable = self._never.flags.writeable = False
+        self._rewards.flags.writeable = False
 
-    def reset(self, lanes: Array, seeds: Sequence[int]) -> Array:
-        """See `garage.core.ports.Lanes`; observations ``[k, 4]`` float32."""
-        # What Generator.uniform does to each draw, done once for all of them.
-        draws = np.array([seeding.np_random(seed)[0].random(4) for seed in seeds])
-        starts = -_START + (_START - -_START) * draws
-        self._state[:, lanes] = starts.T[_ROWS]
-        self._elapsed[lanes] = 0
-        return starts.astype(np.float32)
+    def _starts(self, generators: Sequence[np.random.Generator]) -> Array:
+        return uniform(generators, -_START, _START, 4).T[_ROWS]
 
-    def step(self, lanes: Array, actions: Array) -> Transition:
-        """See `garage.core.ports.Lanes`; actions ``[k]`` int in {0, 1}, observations ``[k, 4]`` float32."""
-        n_stepped = lanes.size
-        if n_stepped == self.n:
-            self._move(_FORCES[actions], chosen=True)
-            return Transition(self._observations(), self._rewards, self._fallen(), self._timed_out())
-        # All lanes are computed, for that takes no longer, and only the chosen ones are moved.
-        self._chosen.fill(False)  # noqa: FBT003 - the value to fill with
-        self._chosen[lanes] = True
-        self._force[lanes] = _FORCES[actions]
-        self._move(self._force, chosen=self._chosen)
-        return Transition(
-            self._observations().take(lanes, axis=0),
-            self._rewards[:n_stepped],
-            self._fallen().take(lanes),
-            self._timed_out().take(lanes),
-        )
+    def _forces(self, actions: Array) -> Array:
+        forces: Array = _FORCES[actions]
+        return forces
 
-    @property
-    def rung(self) -> Rung:
-        """The arrays below say all there is."""
-        return Rung.ARRAYS
+    def _advance(self, forces: Array, *, chosen: Array | bool) -> tuple[Array, Array, Array]:
+        self._move(forces, chosen=chosen)
+        return self._seen(), self._rewards, self._fallen()
 
-    def state_dict(self, lanes: Array) -> State:
-        """See `garage.core.ports.Lanes`: position, angle and their velocities ``[4, k]``, and steps taken ``[k]``."""
-        return {"state": self._state[:, lanes], "elapsed": self._elapsed[lanes]}
-
-    def load_state_dict(self, lanes: Array, state: State) -> Array:
-        """See `garage.core.ports.Lanes`; observations ``[k, 4]`` float32."""
-        owner = f"{len(lanes)} lanes of {WORLD_ID}"
-        self._state[:, lanes] = take_array(state, "state", owner, np.float64, (4, len(lanes)))
-        self._elapsed[lanes] = take_array(state, "elapsed", owner, np.int64, (len(lanes),))
-        return self._observations().take(lanes, axis=0)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
+    def _observations(self, lanes: Array) -> Array:
+        return self._seen().take(lanes, axis=0)
 
     def _move(self, force: Array, *, chosen: Array | bool) -> None:
         """Florian 2007, eqs. 23 and 24, then one Euler step of the chosen lanes."""
@@ -145,9 +109,8 @@ class CartPoleLanes:
         np.subtract(self._thrust, reaction, self._cart_acceleration)
         np.multiply(self._rates, _SECONDS, self._change)
         np.add(self._state, self._change, self._state, where=chosen)
-        np.add(self._elapsed, 1, self._elapsed, where=chosen)
 
-    def _observations(self) -> Array:
+    def _seen(self) -> Array:
         return self._observed.astype(np.float32, order="C").reshape(self.n, 4)
 
     def _fallen(self) -> Array:
@@ -155,9 +118,3 @@ class CartPoleLanes:
         np.greater(self._distances, self._bounds, self._outside)
         fallen: Array = np.logical_or(self._off_track, self._tilted)
         return fallen
-
-    def _timed_out(self) -> Array:
-        if self._max_episode_length is None:
-            return self._never
-        truncated: Array = self._elapsed >= self._max_episode_length
-        return truncated

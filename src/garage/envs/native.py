@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from garage.core.ports import Lanes
-from garage.envs import cartpole_lanes, pendulum_lanes
+from garage.envs import acrobot_lanes, cartpole_lanes, mountain_car_lanes, pendulum_lanes
 from garage.envs.rehearsal import Moment, rehearse
 
 NativeLanes: TypeAlias = Callable[[int, int | None], Lanes]
@@ -16,6 +16,12 @@ NativeLanes: TypeAlias = Callable[[int, int | None], Lanes]
 _NATIVE: Mapping[str, tuple[str, NativeLanes]] = {
     cartpole_lanes.WORLD_ID: (cartpole_lanes.ENTRY_POINT, cartpole_lanes.CartPoleLanes),
     pendulum_lanes.WORLD_ID: (pendulum_lanes.ENTRY_POINT, pendulum_lanes.PendulumLanes),
+    acrobot_lanes.WORLD_ID: (acrobot_lanes.ENTRY_POINT, acrobot_lanes.AcrobotLanes),
+    mountain_car_lanes.WORLD_ID: (mountain_car_lanes.ENTRY_POINT, mountain_car_lanes.MountainCarLanes),
+    mountain_car_lanes.CONTINUOUS_WORLD_ID: (
+        mountain_car_lanes.CONTINUOUS_ENTRY_POINT,
+        mountain_car_lanes.MountainCarContinuousLanes,
+    ),
 }
 _N_TRIAL_STEPS = 30
 

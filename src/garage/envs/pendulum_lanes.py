@@ -9,25 +9,31 @@ torque and its terms stay float32 until they are added to a float64.
 from collections.abc import Sequence
 
 import numpy as np
-from gymnasium.utils import seeding
 
-from garage.core.ports import Rung
-from garage.core.state import take_array
-from garage.core.types import Array, State, Transition
+from garage.core.types import Array
+from garage.envs.array_lanes import ArrayLanes, clipped, uniform
 
 WORLD_ID = "Pendulum-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
 
-_MAX_SPEED = 8
-_MAX_TORQUE = 2.0
-_SECONDS = 0.05
-_GRAVITY_TERM = 3 * 10.0 / (2 * 1.0)
-_TORQUE_TERM = 3.0 / (1.0 * 1.0**2)
 _HIGHEST_START = np.array([np.pi, 1.0])
 
+# As arrays without dimensions, because a ufunc converts a Python float anew at each call.
+_MAX_SPEED, _LOWEST_SPEED = np.array(8.0), np.array(-8.0)
+_MAX_TORQUE = 2.0
+_SECONDS = np.array(0.05)
+_HALF_TURN, _WHOLE_TURN = np.array(np.pi), np.array(2 * np.pi)
+_GRAVITY_TERM = np.array(3 * 10.0 / (2 * 1.0))
+_TORQUE_TERM = np.array(3.0 / (1.0 * 1.0**2), np.float32)
+_SPEED_COST, _TORQUE_COST = np.array(0.1), np.array(0.001, np.float32)
+_TWO = np.array(2.0)
 
-class PendulumLanes:
+
+class PendulumLanes(ArrayLanes):
     """n pendulums as a structure of arrays; see `garage.core.ports.Lanes`.
+
+    Actions ``[k, 1]``, in N m, clipped to ±2; observations ``[k, 3]`` float32: cosine and sine of the angle, angular
+    velocity. The state is the angle in rad and its velocity in rad/s, ``[2, k]``.
 
     Args:
         n: number of lanes.
@@ -35,70 +41,61 @@ class PendulumLanes:
     """
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
-        self.n = n
-        self._max_episode_length = max_episode_length
-        self._elapsed = np.zeros(n, np.int64)
-        self._state = np.zeros((2, n))  # rows: angle in rad, angular velocity in rad/s
+        bounds = np.array([np.inf, _MAX_SPEED])
+        super().__init__(WORLD_ID, np.zeros((2, n)), bounds, np.float32, max_episode_length)
+        self._moved = np.empty((2, n))
+        self._angle, self._speed = self._moved
+        self._terms, self._squares = np.empty((2, 2, n))
+        self._sine = np.empty(n)
+        self._torques = np.empty(n, np.float32)
 
-    def reset(self, lanes: Array, seeds: Sequence[int]) -> Array:
-        """See `garage.core.ports.Lanes`; observations ``[k, 3]`` float32."""
-        # What Generator.uniform does to each draw, done once for all of them.
-        draws = np.array([seeding.np_random(seed)[0].random(2) for seed in seeds])
-        self._state[:, lanes] = (-_HIGHEST_START + (_HIGHEST_START - -_HIGHEST_START) * draws).T
-        self._elapsed[lanes] = 0
-        return _observations(*self._state[:, lanes])
+    def _starts(self, generators: Sequence[np.random.Generator]) -> Array:
+        return uniform(generators, -_HIGHEST_START, _HIGHEST_START, 2).T
 
-    def step(self, lanes: Array, actions: Array) -> Transition:
-        """See `garage.core.ports.Lanes`; actions ``[k, 1]``, in N m, clipped to ±2; observations ``[k, 3]`` float32."""
-        angle, speed = self._state[:, lanes]
-        torque = np.clip(actions[:, 0], -_MAX_TORQUE, _MAX_TORQUE).astype(np.float32)
-        normalised = ((angle + np.pi) % (2 * np.pi)) - np.pi
-        cost = _squares(normalised) + 0.1 * _squares(speed) + 0.001 * _squares(torque)
-        speed = speed + (_GRAVITY_TERM * np.sin(angle) + _TORQUE_TERM * torque) * _SECONDS
-        speed = np.clip(speed, -_MAX_SPEED, _MAX_SPEED)
-        angle = angle + speed * _SECONDS
-        self._state[0, lanes] = angle
-        self._state[1, lanes] = speed
-        elapsed = self._elapsed[lanes] + 1
-        self._elapsed[lanes] = elapsed
-        limit = self._max_episode_length
-        return Transition(
-            observations=_observations(angle, speed),
-            rewards=-cost,
-            terminated=np.zeros(len(lanes), np.bool_),
-            truncated=np.zeros(len(lanes), np.bool_) if limit is None else elapsed >= limit,
-        )
+    def _forces(self, actions: Array) -> Array:
+        return clipped(actions, _MAX_TORQUE)
 
-    @property
-    def rung(self) -> Rung:
-        """The arrays below say all there is."""
-        return Rung.ARRAYS
+    def _advance(self, forces: Array, *, chosen: Array | bool) -> tuple[Array, Array, Array]:
+        rewards = self._rewards(forces)
+        np.sin(self._state[0], self._sine)
+        np.multiply(self._sine, _GRAVITY_TERM, self._sine)
+        np.multiply(forces, _TORQUE_TERM, self._torques)
+        np.add(self._sine, self._torques, self._speed)
+        np.multiply(self._speed, _SECONDS, self._speed)
+        np.add(self._state[1], self._speed, self._speed)
+        np.maximum(self._speed, _LOWEST_SPEED, out=self._speed)
+        np.minimum(self._speed, _MAX_SPEED, out=self._speed)
+        np.multiply(self._speed, _SECONDS, self._angle)
+        np.add(self._state[0], self._angle, self._angle)
+        np.copyto(self._state, self._moved, where=chosen)
+        return _seen(self._moved), rewards, self._never
 
-    def state_dict(self, lanes: Array) -> State:
-        """See `garage.core.ports.Lanes`: angle and velocity ``[2, k]``, and steps taken ``[k]``."""
-        return {"state": self._state[:, lanes], "elapsed": self._elapsed[lanes]}
+    def _observations(self, lanes: Array) -> Array:
+        return _seen(self._state[:, lanes])
 
-    def load_state_dict(self, lanes: Array, state: State) -> Array:
-        """See `garage.core.ports.Lanes`; observations ``[k, 3]`` float32."""
-        owner = f"{len(lanes)} lanes of {WORLD_ID}"
-        self._state[:, lanes] = take_array(state, "state", owner, np.float64, (2, len(lanes)))
-        self._elapsed[lanes] = take_array(state, "elapsed", owner, np.int64, (len(lanes),))
-        return _observations(*self._state[:, lanes])
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-def _squares(values: Array) -> Array:
-    """Square as gymnasium does, scalar by scalar.
-
-    NumPy's ``x ** 2`` of a scalar is the C library's ``pow``, which now and then (8 times in 10,000) rounds to the
-    neighbour of ``x * x``, and that is what an array's ``x ** 2`` computes.
-    """
-    return np.array([value**2 for value in values], values.dtype)
+    def _rewards(self, torques: Array) -> Array:
+        """Of the state before the step."""
+        np.copyto(self._terms, self._state)
+        angles = self._terms[0]
+        np.add(angles, _HALF_TURN, angles)
+        np.remainder(angles, _WHOLE_TURN, angles)
+        np.subtract(angles, _HALF_TURN, angles)
+        # gymnasium's ``x ** 2`` of a scalar is the C library's `pow`, which now and then (8 times in 10,000) rounds to
+        # the neighbour of ``x * x``. `numpy.float_power` calls it for each element; `numpy.power` and ``**`` do not.
+        np.float_power(self._terms, _TWO, self._squares)
+        of_angle, of_speed = self._squares
+        np.multiply(of_speed, _SPEED_COST, of_speed)
+        np.add(of_angle, of_speed, of_angle)
+        # Nothing calls `powf` for each element.
+        of_torque = np.array([torque**2 for torque in torques], np.float32)
+        np.multiply(of_torque, _TORQUE_COST, of_torque)
+        np.add(of_angle, of_torque, of_angle)
+        rewards: Array = np.negative(of_angle)
+        return rewards
 
 
-def _observations(angle: Array, speed: Array) -> Array:
+def _seen(state: Array) -> Array:
+    angle, speed = state
     observations = np.empty((len(angle), 3), np.float32)
     observations[:, 0] = np.cos(angle)
     observations[:, 1] = np.sin(angle)
