@@ -11,6 +11,7 @@ import threadpoolctl
 
 from experiment.parts import Scripted, trained
 from garage.envs import GymEnv
+from garage.experiment import Trainer
 from garage.experiment import fingerprint as module
 from garage.experiment.fingerprint import differences, fingerprint, provenance
 
@@ -35,7 +36,7 @@ def test_a_run_keeps_both():
     assert found["folder"] == str(Path.cwd())
     assert any(package.startswith("numpy==") for package in found["packages"])
     assert found["fingerprint"]["threads"] == 1
-    assert set(found) == set(provenance(GymEnv("CartPole-v1")))
+    assert set(found) == set(provenance(GymEnv("CartPole-v1"), {}))
     assert found["git"] is None
     assert found["environment"]["description"].startswith("<GymEnv: CartPole-v1")
     assert found["environment"]["max_episode_length"] == 500
@@ -45,8 +46,36 @@ def test_a_run_keeps_both():
     assert manifest["fingerprint"] == found["fingerprint"] | {"policies": policies}
 
 
+def test_a_resumed_run_keeps_what_it_was_started_with():
+    trained("run", 1)
+    first = json.loads(Path("run/provenance.json").read_text())
+    for n_epochs in (2, 3):
+        trainer = Trainer()
+        trainer.restore("run")
+        trainer.resume(n_epochs=n_epochs)
+    found = json.loads(Path("run/provenance.json").read_text())
+    assert [each["written_at"] for each in found["earlier"]][0] == first["written_at"]
+    assert len(found["earlier"]) == 2
+    assert found["earlier"][0]["fingerprint"] == first["fingerprint"]
+    assert found["earlier"][0]["host"] == first["host"]
+
+
+def test_of_very_many_earlier_ones_the_first_and_the_newest_are_kept():
+    before = {"written_at": 1000, "earlier": list(range(1000))}
+    earlier = provenance(GymEnv("CartPole-v1"), before)["earlier"]
+    assert (len(earlier), earlier[0], earlier[-2], earlier[-1]["written_at"]) == (100, 0, 999, 1000)
+
+
+def test_variables_are_those_that_libraries_read(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("MY_SECRET_TOKEN", "hush")
+    found = provenance(GymEnv("CartPole-v1"), {})
+    assert found["variables"]["OMP_NUM_THREADS"] == "3"
+    assert "hush" not in json.dumps(found["variables"])
+
+
 def test_a_world_of_ones_own_is_described_alike_in_every_process():
-    first, second = (provenance(Scripted(lambda generator: 3))["environment"] for _ in range(2))
+    first, second = (provenance(Scripted(lambda generator: 3), {})["environment"] for _ in range(2))
     assert first == second
     assert first["type"] == "experiment.parts.Scripted"
     assert "0x" not in first["description"]
@@ -76,7 +105,7 @@ def test_what_a_system_does_not_say(monkeypatch):
     found = module.fingerprint()
     assert found["garage"] is None
     assert found["cpu"] == (platform.processor() or platform.machine())
-    assert module.provenance(GymEnv("CartPole-v1"))["numpy_simd"] == []
+    assert module.provenance(GymEnv("CartPole-v1"), {})["numpy_simd"] == []
     monkeypatch.setattr(Path, "is_file", lambda self: True)
     monkeypatch.setattr(Path, "read_text", lambda self: "processor: 1\n")
     assert module.fingerprint()["cpu"] == found["cpu"]

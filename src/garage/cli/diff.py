@@ -1,6 +1,5 @@
 """``garage diff``: what is not the same in two runs. Reads values only, and unpickles nothing."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from garage.storage import comparison
 from garage.storage.comparison import LeafDifference, codes_of, differing
 from garage.storage.launch_archives import file_hashes
 from garage.storage.manifest import Manifest
-from garage.storage.run_directory import RunInfo, content, whole_lines
+from garage.storage.run_directory import RunInfo, whole_lines
 from garage.storage.store import SnapshotStore
 
 _DIFFERENT = 1
@@ -152,16 +151,7 @@ def _side(path: Path, which: int | str | None) -> _Side:
     if which is not None:
         manifest = store.read(which, with_recipe=False).manifest
     rows = {row["epoch"]: row for row in whole_lines(store.directory.metrics_path) if type(row.get("epoch")) is int}
-    return _Side(path, store, info, whole, manifest, _provenance(path), rows)
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    """What a run was started with; nothing if that cannot be read, for it is for people."""
-    try:
-        found = json.loads(content(path / "provenance.json"))
-    except (ValueError, RecursionError, DamagedError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return _Side(path, store, info, whole, manifest, store.directory.provenance(), rows)
 
 
 def _difference(a: _Side, b: _Side) -> Difference:

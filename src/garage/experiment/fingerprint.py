@@ -27,6 +27,7 @@ _VARIABLES = (
 )  # fmt: skip
 """Of the environment, what libraries and batch systems read or say; nobody's secrets."""
 
+_MOST_EARLIER = 100
 _MOST_THREADS = 4096
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -54,11 +55,12 @@ def fingerprint() -> dict[str, Any]:
     }
 
 
-def provenance(env: Env) -> dict[str, Any]:
+def provenance(env: Env, before: Mapping[str, Any]) -> dict[str, Any]:
     """What a run was started with, for run directories.
 
     Args:
         env: its world.
+        before: what was written there so far; the main things of it are kept as ``earlier``, oldest first.
     """
     packages = sorted({f"{found.name}=={found.version}" for found in metadata.distributions()}, key=str.lower)
     return {
@@ -77,6 +79,7 @@ def provenance(env: Env) -> dict[str, Any]:
         "executable": sys.executable,
         "variables": {name: value for name in _VARIABLES if (value := os.environ.get(name)) is not None},
         "numpy_simd": _simd(),
+        "earlier": _earlier(before),
     }
 
 
@@ -115,6 +118,19 @@ def _described(env: Env) -> dict[str, Any]:
         "action_space": repr(spec.action_space),
         "max_episode_length": spec.max_episode_length,
     }
+
+
+def _earlier(before: Mapping[str, Any]) -> list[Any]:
+    """Who wrote before, in short; of very many, the first and the newest."""
+    listed = before.get("earlier")
+    earlier = list(listed) if isinstance(listed, list) else []
+    if before:
+        git, made_with = before.get("git"), before.get("fingerprint")
+        last = {key: before.get(key) for key in ("written_at", "host", "folder", "command")}
+        last["git"] = {key: git.get(key) for key in ("commit", "diff")} if isinstance(git, Mapping) else None
+        last["fingerprint"] = made_with if isinstance(made_with, Mapping) else None
+        earlier.append(last)
+    return earlier if len(earlier) <= _MOST_EARLIER else [earlier[0], *earlier[1 - _MOST_EARLIER :]]
 
 
 def _version(package: str) -> str | None:

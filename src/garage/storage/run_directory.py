@@ -53,6 +53,11 @@ class RunDirectory:
         return self.path / "run.json"
 
     @property
+    def provenance_path(self) -> Path:
+        """What those were started with who wrote here."""
+        return self.path / "provenance.json"
+
+    @property
     def events_path(self) -> Path:
         """What happened to it."""
         return self.path / "events.jsonl"
@@ -152,6 +157,14 @@ class RunDirectory:
         except ValueError as error:  # also what is not UTF-8
             msg = f"{self.info_path} is damaged: {error}."
             raise DamagedError(msg) from error
+
+    def provenance(self) -> dict[str, Any]:
+        """What the newest writer was started with; nothing if that cannot be read, for it is for people."""
+        with contextlib.suppress(ValueError, DamagedError):
+            found = from_json(content(self.provenance_path))
+            if isinstance(found, dict) and not is_nested(found, _MOST_NESTED):
+                return found
+        return {}
 
     def write_info(self, info: RunInfo, disk: Disk) -> None:
         """Say who the run is."""
