@@ -60,7 +60,8 @@ def writing(progress: Progress) -> Iterator[RunWriter]:
         if begins:
             for problem in writer.problems:
                 logger.warning("%s", problem)
-            writer.write_file("provenance.json", pretty(provenance(progress.need_run("save").env)))
+            found = provenance(progress.need_run("save").env, writer.directory.provenance())
+            writer.write_file(writer.directory.provenance_path.name, pretty(found))
             logger.info("Writing to %s", writer.directory.path)
         yield writer
 
