@@ -12,18 +12,19 @@ from resume.experiments import ALGORITHMS
 
 PORTS = ("np", "torch", "tf")
 WORLDS = ("CartPole", "Pendulum", "HalfCheetah", "Pong", "LunarLander", "a user's")
+LANES = ("Acrobot", "MountainCar", "MountainCarContinuous")
 SIZES = {"Pong": {"batch_size": 40, "n_lanes": 1, "n_groups": 1}}  # to start a game takes it half a second
 WAYS = ("whole episodes", "fragments")
 ALL = [
     (algorithm, port, world, way)
-    for algorithm, port, world, way in itertools.product(ALGORITHMS, PORTS, WORLDS, WAYS)
+    for algorithm, port, world, way in itertools.product(ALGORITHMS, PORTS, WORLDS + LANES, WAYS)
     if (algorithm, world) != ("Normalised", "Pong")  # whose bytes are no numbers to normalise
 ]
-# Each algorithm in each port once, each world in each way.
+# Each algorithm in each port once, each world in each way; the other lanes in NumPy, where they have a state to keep.
 COVERING = {
     (algorithm, port, WORLDS[index % 6], WAYS[index // 6 % 2])
     for index, (algorithm, port) in enumerate(itertools.product(ALGORITHMS, PORTS))
-}
+} | {("TRPO", "np", world, "fragments") for world in LANES}
 
 
 @pytest.fixture(scope="module")
