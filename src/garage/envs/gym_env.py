@@ -28,7 +28,6 @@ from garage.envs.worlds import (
 )
 from garage.errors import ArgumentError, MismatchError, WorldError
 
-_NATIVE_WIDTH = 64
 _SEPARATE_WIDTH = 8
 
 _GOES_ON = {
@@ -43,10 +42,10 @@ _logger = logging.getLogger("garage.envs")
 class GymEnv(Component):
     """A world of gymnasium's, or of yours; its settings never change.
 
-    CartPole-v1 and Pendulum-v1 as registered run in NumPy lanes that give the same bits as gymnasium's
-    environments; the first `make_lanes` says so. All other worlds run as separate gymnasium environments, and the
-    first `make_lanes` rehearses a few steps to make sure that seeds repeat them, and to learn how an episode that was
-    left in the middle goes on in another process.
+    gymnasium's worlds of classic control and most of its MuJoCo ones, as registered, run in NumPy lanes that give the
+    same bits as its environments; the first `make_lanes` says so. All other worlds run as separate gymnasium
+    environments, and the first `make_lanes` rehearses a few steps to make sure that seeds repeat them, and to learn how
+    an episode that was left in the middle goes on in another process.
 
     An instance is made again from its ``spec``, if that gives an equal environment, and is pickled as that spec.
     Otherwise the instance itself is the only lane, and a warning says why.
@@ -140,9 +139,9 @@ class GymEnv(Component):
 
     @property
     def lane_width(self) -> int:
-        """How many lanes are stepped together at best: 64 in NumPy, 8 separate environments, 1 lone instance."""
+        """How many lanes are stepped together at best: 64 in NumPy, 16 of MuJoCo's, 8 environments, 1 lone instance."""
         if self._native is not None:
-            return _NATIVE_WIDTH
+            return self._native.width
         return _SEPARATE_WIDTH if self._source.copies else 1
 
     def make_lanes(self, n: int) -> Lanes:
@@ -162,7 +161,7 @@ class GymEnv(Component):
             if not self._native_announced:
                 self._native_announced = True
                 _logger.info("%s: NumPy lanes, bit-equal to gymnasium's", self._source.name)
-            return self._native(n, self._spec.max_episode_length)
+            return self._native.make(n, self._spec.max_episode_length)
         if n > 1 and not self._source.copies:
             msg = (
                 f"{self._source.name} is one instance that cannot be made again, so it has 1 lane, got n={n}. Pass "
@@ -199,7 +198,7 @@ class GymEnv(Component):
     def describe(self) -> str:
         """One line for people: the world, its lanes, its time limit, and how it goes on in mid-episode."""
         if self._native is not None:
-            lanes = f"{_NATIVE_WIDTH} NumPy lanes"
+            lanes = f"{self._native.width} NumPy lanes"
         elif self._source.copies:
             anew = ", each made anew for an episode" if self._fresh_episodes else ""
             lanes = f"{_SEPARATE_WIDTH} gymnasium environments{anew}"

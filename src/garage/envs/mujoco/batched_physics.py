@@ -21,9 +21,9 @@ class BatchedPhysics:
 
     def __init__(self, model: Any, kind: type[World], n: int, n_threads: int) -> None:  # noqa: ANN401 - has no types
         self._frame_skip = kind.frame_skip
-        self._batch = Batch(model, n, n_threads)
+        self._batch: Any = Batch(model, n, n_threads)
         self._rows: dict[str, Array] = {name: self._batch.bind(name) for name in kind.fields}
-        self._controls: Array = self._batch.bind("ctrl")
+        self._controls: Any = self._batch.bind("ctrl")
 
     @property
     def state_size(self) -> int:
@@ -56,4 +56,5 @@ class BatchedPhysics:
 
     def close(self) -> None:
         """See `Physics`: the batch ends its threads when nothing holds it or its arrays."""
-        del self._batch, self._rows, self._controls
+        self._batch = self._controls = None
+        self._rows.clear()
