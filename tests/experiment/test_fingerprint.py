@@ -54,7 +54,7 @@ def test_a_resumed_run_keeps_what_it_was_started_with():
         trainer.restore("run")
         trainer.resume(n_epochs=n_epochs)
     found = json.loads(Path("run/provenance.json").read_text())
-    assert [each["written_at"] for each in found["earlier"]][0] == first["written_at"]
+    assert found["earlier"][0]["written_at"] == first["written_at"]
     assert len(found["earlier"]) == 2
     assert found["earlier"][0]["fingerprint"] == first["fingerprint"]
     assert found["earlier"][0]["host"] == first["host"]
