@@ -40,10 +40,9 @@ class TrainArgs:
             if not isinstance(value, bool):
                 msg = f"{name} must be True or False, got {value!r}."
                 raise ArgumentError(msg)
-        for name in ("plot", "pause_for_plot"):
-            if getattr(self, name):
-                msg = f"{name}=True would be ignored: this version cannot plot yet. Leave it out."
-                raise ArgumentError(msg)
+        if self.pause_for_plot and not self.plot:
+            msg = "pause_for_plot=True would be ignored without plot=True. Ask for both, or for neither."
+            raise ArgumentError(msg)
 
     def changed(self, **changes: Any) -> Self:
         """With those changes that are not None."""

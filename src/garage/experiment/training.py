@@ -6,6 +6,7 @@ import math
 import shlex
 import time
 import traceback
+from collections.abc import Iterator
 from contextlib import closing
 
 from garage.errors import ArgumentError, NothingLeftError, StorageError
@@ -17,6 +18,7 @@ from garage.experiment.run_state import compute_epoch
 from garage.experiment.saving import capture, tidy, writing
 from garage.experiment.signals import Signals
 from garage.experiment.status import Status
+from garage.experiment.viewing.plot import Plot
 from garage.recording.console import epoch_prefix, show_plain, status_line, table_of
 from garage.storage.background import BackgroundWriter
 from garage.storage.store import row_json
@@ -128,10 +130,13 @@ class _Loop:
         self._clock = time.perf_counter() - progress.stats.elapsed_seconds
         self._unsaved: Capture | None = None
         self._status = Status(progress, args)
+        self._plot = Plot(self._run, args, writer.directory.path, signals)
 
-    def shown(self) -> contextlib.AbstractContextManager[None]:
-        """While it lasts, a line of the terminal says how far it is."""
-        return status_line(self._status.parts)
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """While it lasts, a line of the terminal says how far it is, and policies are shown if that is asked for."""
+        with status_line(self._status.parts), self._plot:
+            yield
 
     def run(self, saver: BackgroundWriter) -> None:
         """Compute what is left, and hand each epoch to ``saver``.
@@ -145,7 +150,9 @@ class _Loop:
                     self._signals.check()
                     watching.show(epoch, self._run)
                     self._epoch(epoch, saver)
+                    self._plot.after(epoch)
                 watching.show(self._args.n_epochs, self._run)
+                self._plot.finish()
             except BaseException as error:
                 if error is self._signals.stop:
                     self._save_unsaved(saver)
