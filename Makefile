@@ -6,14 +6,14 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-long coverage lint bench clean
+.PHONY: setup demo test test-long coverage lint docs bench clean
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . --group dev --group frameworks --group notebooks --group peers --group worlds
+	$(BIN)/python -m pip install --quiet --editable . --group dev --group docs --group frameworks --group notebooks --group peers --group worlds
 	touch $@
 
 $(DEMO_VENV)/.ready: pyproject.toml
@@ -44,6 +44,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+docs: setup
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d build/doctrees docs build/site
+	@echo "The site is in build/site/index.html"
+
 bench: setup
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benchmarks/epoch.py
@@ -54,4 +58,4 @@ bench: setup
 	$(BIN)/python benchmarks/learning.py
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf build $(VENV) $(DEMO_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -30,7 +30,8 @@ class Block(NamedTuple):
 
 def markdown_files():
     """All of the project's Markdown files."""
-    folders = (ROOT, ROOT / "docs", ROOT / "docs" / "algorithms", ROOT / "docs" / "design", ROOT / "examples")
+    docs = ROOT / "docs"
+    folders = (ROOT, docs, docs / "algorithms", docs / "design", docs / "reference", ROOT / "examples")
     return sorted(path for folder in folders for path in folder.glob("*.md"))
 
 
