@@ -6,23 +6,20 @@ import pytest
 from garage.core.streams import Streams
 from garage.errors import NonFiniteError, WorldRaisedError
 from garage.np.policies import GaussianMLPPolicy
-from garage.sampler import LocalSampler
-from sampler.toy_worlds import Ladder, bits, group_of, streams_of
+from garage.sampler import LocalSampler, ProcessSampler
+from sampler.toy_worlds import Ladder, bits, five_to_twelve, group_of, streams_of
 
-SAMPLERS = {"local": LocalSampler}
-
-
-def five_to_twelve(seed):
-    return 5 + seed % 8
+SAMPLERS = {"local": LocalSampler, "processes": lambda: ProcessSampler(2)}
 
 
-@pytest.fixture(params=SAMPLERS.values(), ids=SAMPLERS.keys())
+@pytest.fixture(params=SAMPLERS.values(), ids=SAMPLERS.keys(), scope="module")
 def make(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sampler(make):
+    """One for all tests: each leaves it as if nothing had been."""
     made = make()
     yield made
     made.close()
