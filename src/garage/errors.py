@@ -15,7 +15,8 @@
     ├── WorkerError                         a worker of a sampler cannot do its work
     │   ├── UnsendableError                   what it needs cannot be sent to it, or not be rebuilt there
     │   ├── WorkerRaisedError                 something raised in it that is none of ours
-    │   └── WorkerDiedError                   workers die or hang in the same group again and again
+    │   ├── WorkerDiedError                   workers die or hang in the same group again and again
+    │   └── ClusterError                      a Ray cluster does not answer, or cannot be started
     ├── RecipeError                         objects cannot be pickled, or not be rebuilt
     ├── SigningKeyError                     the key that snapshots are signed with cannot be used
     └── StorageError                        something is wrong with a run's directory
@@ -88,6 +89,10 @@ class WorkerRaisedError(WorkerError):
 
 class WorkerDiedError(WorkerError):
     """Workers have died or hung in the same group again and again, or cannot be started."""
+
+
+class ClusterError(WorkerError):
+    """A Ray cluster does not answer, cannot be started, or is not the one that this process is connected to."""
 
 
 class RecipeError(GarageError):
