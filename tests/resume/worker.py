@@ -2,7 +2,8 @@
 
 A child that is told to kills itself by SIGKILL: at its n-th operation on the disk (before it, or in the middle
 of a write), at its n-th line of the log, or after some seconds. Its argument names the port to learn in, which is
-imported before it forks; a session of TensorFlow is made in the child.
+imported before it forks; a session of TensorFlow is made in the child. A job may ask for worker processes, and for one
+of them to be killed so many times, some time after the other.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy as np
 from garage.errors import NothingLeftError
 from garage.experiment import ExperimentContext, TFTrainer, Trainer
 from garage.experiment.deterministic import set_seed
+from garage.sampler import ProcessSampler
 from resume.experiments import experiment
 from storage.children import Countdown, kill_at_operation, kill_self, serve
 
@@ -46,9 +49,31 @@ def perturb_heap(seed):
     return [np.empty(rng.randrange(1, 100_000), np.uint8) for _ in range(200)]
 
 
-def new_trainer(*args):
+def new_trainer(*args, **options):
     """In its block, if it has one; the process ends before the block does."""
-    return TFTrainer(*args).__enter__() if PORT == "tf" else Trainer(*args)
+    return TFTrainer(*args, **options).__enter__() if PORT == "tf" else Trainer(*args, **options)
+
+
+def sampler_of(job):
+    """In processes, if the job says so."""
+    if not job.get("workers"):
+        return None
+    sampler = ProcessSampler(job["workers"])
+
+    def kill_one(rng, times):
+        with contextlib.suppress(IndexError, ProcessLookupError):  # there is none at the moment
+            os.kill(rng.choice(sampler.pids), signal.SIGKILL)
+        if times > 1:
+            kill_soon(rng, times - 1)
+
+    def kill_soon(rng, times):
+        timer = threading.Timer(rng.uniform(0.05, 0.5), kill_one, (rng, times))
+        timer.daemon = True
+        timer.start()
+
+    if job.get("kill_workers"):
+        kill_soon(random.Random(job.get("perturb", 0)), job["kill_workers"])
+    return sampler
 
 
 def train(job):
@@ -56,13 +81,14 @@ def train(job):
     kept = perturb_heap(job.get("perturb", 0))
     path = Path(job["directory"])
     if job.get("bare") and list(path.glob("snapshots/*.json")):
-        trainer = new_trainer()
+        trainer = new_trainer(sampler=sampler_of(job))
         trainer.restore(path)
         with contextlib.suppress(NothingLeftError):
             trainer.resume(n_epochs=job["n_epochs"])
         return kept
     set_seed(job["seed"])
-    trainer = new_trainer(ExperimentContext(str(path), snapshot_mode=job.get("mode", "last"), resumes=True))
+    context = ExperimentContext(str(path), snapshot_mode=job.get("mode", "last"), resumes=True)
+    trainer = new_trainer(context, sampler=sampler_of(job))
     algo, env = experiment(job, PORT)
     trainer.setup(algo, env, n_lanes=job["n_lanes"], n_groups=job.get("n_groups"))
     with contextlib.suppress(NothingLeftError):
