@@ -1,8 +1,9 @@
 """Events for TensorBoard, written by tensorboardX, which needs no TensorFlow.
 
-A run's file is made anew at every start, of all rows so far, and the older ones are removed then. So what a rewind or
-a crash took back is no longer there. A TensorBoard that is looking meanwhile forgets what it has read, because the new
-file begins with the mark of a restart at step 0.
+A run's file is made anew at every start, of all rows so far, and begins with the mark of a restart at step 0, at which
+TensorBoard forgets what it has read in older files. So what a rewind or a crash took back is not seen, also by one that
+has been looking since before. Older files are removed by a start that comes an hour later: without TensorFlow,
+TensorBoard is lost for good if the file goes that it is reading.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ _OURS = ".garage"
 """At the end of names of ours: a user's own events may lie in the same folder."""
 _VERSION = "brain.Event:2"
 _MOST_STEPS = 1 << 62
+_KEPT_SECONDS = 3600.0
 _FLUSHED_SECONDS = 1.0
 """Between two flushes, each of which waits for the disk."""
 
@@ -45,7 +47,7 @@ class TensorBoardEvents:
     """A file of events with one point of each metric an epoch.
 
     Args:
-        folder: where TensorBoard finds it, made if it is not there; older files of garage's events in it are removed.
+        folder: where TensorBoard finds it, made if it is not there.
         x_axis: the metric that curves are drawn over, or ``"epoch"``; whole numbers.
         rows: of the epochs so far.
         times: when they were finished, in seconds since 1970, by epoch; unknown ones count as finished now.
@@ -67,18 +69,27 @@ class TensorBoardEvents:
         self._protocol = importlib.import_module("tensorboardX.proto.event_pb2")
         self._x_axis = x_axis
         now, times = time.time(), times or {}
-        self._path = folder / f"{_PREFIX}{int(now)}.{socket.gethostname()}.{time.time_ns()}{_OURS}"
+        self._path = folder
         with self._refusals():
             folder.mkdir(parents=True, exist_ok=True)
-            older = [path for path in folder.glob(f"{_PREFIX}*{_OURS}") if path != self._path]
+            older = sorted(folder.glob(f"{_PREFIX}*{_OURS}"))
+            # TensorBoard reads files in the order of their names, so this one is the last, whatever the clock says.
+            seconds = max([int(now), *(_seconds_of(path) + 1 for path in older)])
+            self._path = folder / f"{_PREFIX}{seconds}.{socket.gethostname()}{_OURS}"
             self._writer = importlib.import_module("tensorboardX.record_writer").RecordWriter(str(self._path))
-            self._add(now, file_version=_VERSION)
-            self._add(now, session_log=self._protocol.SessionLog(status=self._protocol.SessionLog.START))
-            for row in rows:
-                self._add_row(row, times.get(row["epoch"], now))
-            self._writer.flush()
+            try:
+                self._add(now, file_version=_VERSION)
+                self._add(now, session_log=self._protocol.SessionLog(status=self._protocol.SessionLog.START))
+                for row in rows:
+                    self._add_row(row, times.get(row["epoch"], now))
+                self._writer.flush()
+            except BaseException:
+                self._writer.close()
+                self._path.unlink()
+                raise
             for path in older:
-                path.unlink()
+                if now - path.stat().st_mtime > _KEPT_SECONDS:
+                    path.unlink()
         self._flushed_at = time.monotonic()
 
     def record(self, epoch: int, metrics: Mapping[str, Any]) -> None:
@@ -128,3 +139,9 @@ class TensorBoardEvents:
                 "next start writes them anew from there. Free or mend the disk, then continue the run."
             )
             raise WriteError(msg) from error
+
+
+def _seconds_of(path: Path) -> int:
+    """The part of a name by which TensorBoard orders files."""
+    seconds = path.name.removeprefix(_PREFIX).partition(".")[0]
+    return int(seconds) if seconds.isdecimal() and seconds.isascii() else 0
