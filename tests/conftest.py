@@ -1,4 +1,4 @@
-"""A signing key of the tests' own, so that nothing is written to the configuration folder of whoever runs them.
+"""Keys of the tests' own, so that nothing is written to the configuration folder of whoever runs them.
 
 And ``--go-on``, which leaves out the tests that have passed with the code and the tests as they are now: for suites of
 an hour that are stopped and go on. Whatever changes in ``src`` or ``tests`` makes all of them run again.
@@ -12,6 +12,7 @@ from hypothesis import settings
 
 # Before anything is imported or started, so that processes that tests start have it too.
 os.environ["GARAGE_SIGNING_KEY"] = secrets.token_hex(32)
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would write one of its own
 
 # How long an example takes says more about who else uses the machine than about the code.
 settings.register_profile("garage", deadline=None)

@@ -47,6 +47,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
     n_epochs: int | None,
     batch_size: int | None,
     workers: int | None,
+    ray: str | None,
     trust: bool,
     is_portable: bool | None,
     quiet: bool,
@@ -63,7 +64,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
         recorded_mode.enter(run, which)
     elif is_portable:
         portable.enter()
-    with console(quiet=quiet), samplers.chosen(workers), answered():
+    with console(quiet=quiet), samplers.chosen(workers, ray), answered():
         if rewind and isinstance(which, int):
             _rewind(run, which, n_epochs, batch_size, trust=trust)
         with _trainer(run, which, trust=trust) as trainer:

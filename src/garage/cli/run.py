@@ -48,6 +48,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     log_dir: Path | None,
     tensorboard: bool,
     workers: int | None,
+    ray: str | None,
     is_portable: bool,
     quiet: bool,
     wants_help: bool,
@@ -69,7 +70,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         portable.enter()
     path, function = experiment_files.split_target(target)
     try:
-        with console(quiet=quiet), samplers.chosen(workers), answered():
+        with console(quiet=quiet), samplers.chosen(workers, ray), answered():
             experiments = experiment_files.experiments_of(experiment_files.load(path), function)
             experiment = experiment_files.only(experiments, path)
             arguments, command = parameters.parsed(words, experiment), _going_on(ctx, target, words)

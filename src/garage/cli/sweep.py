@@ -1,6 +1,5 @@
 """``garage sweep``: run an experiment with many parameters and seeds, and say what came out."""
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from garage.cli.sweep_trials import Trial, trials_of
 from garage.cli.terminal import echo
 from garage.errors import InUseError
 from garage.experiment.signals import answered
+from garage.sampler.usable_cpus import n_usable_cpus
 
 _FAILED = 1
 _IN_USE = exit_code(InUseError())
@@ -72,7 +72,7 @@ def sweep(  # noqa: PLR0913 - one parameter an option
     measure = Measure(metric, last_epochs)
     states = {trial: _state(trial.path()) for trial in trials}
     todo = [trial for trial, state in states.items() if state not in {"finished", "running"}]
-    n_at_once = min(workers or _n_cpus(), len(todo))
+    n_at_once = min(workers or n_usable_cpus(), len(todo))
     _announce(experiment.name, list(states.values()), n_at_once)
 
     def start(trial: Trial) -> TrialProcess:
@@ -133,8 +133,3 @@ def _result(trial: Trial, state: str, measure: Measure) -> Result:
     path = trial.path()
     value = measure.of(path) if path is not None and state == "finished" else float("nan")
     return Result(trial, path, state, value)
-
-
-def _n_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -133,6 +134,7 @@ class RaySampler:
     def _n_workers(self) -> int:
         if self._cluster is None:
             self._cluster = connect(self.address, self.n_workers or n_usable_cpus(), self._answer_seconds)
+            weakref.finalize(self, self._cluster.close)
         return self.n_workers or max(1, self._cluster.n_cpus)
 
     def _hand_out(self, handout: "Handout[_RemoteWorker]", n_workers: int) -> None:
