@@ -3,56 +3,18 @@
 import contextlib
 import logging
 import os
-import pty
-import select
 import subprocess
 import sys
-import termios
 import time
 import warnings
 
-import pyte
 import pytest
 
 from garage.recording import status_line as module
 from garage.recording.console import console, show_plain, status_line
+from recording.terminals import COLUMNS, Terminal
 
 logger = logging.getLogger("garage.somewhere")
-COLUMNS = 60
-
-
-class Terminal:
-    """A pseudo-terminal, and what one sees on it."""
-
-    def __init__(self):
-        self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (24, COLUMNS))
-        self.stdout = os.fdopen(slave, "w", encoding="utf-8")
-        self.screen = pyte.HistoryScreen(COLUMNS, 24, history=1000)
-        self.stream = pyte.ByteStream(self.screen)
-        self.raw = b""
-
-    def resize(self, columns):
-        termios.tcsetwinsize(self.stdout.fileno(), (24, columns))
-        self.screen.resize(24, columns)
-
-    def read(self):
-        while select.select([self.master], [], [], 0)[0]:
-            try:
-                data = os.read(self.master, 1 << 16)
-            except OSError:  # Linux: nobody has the other end open any more
-                return
-            self.raw += data
-            self.stream.feed(data)
-
-    def lines(self):
-        """All that can be read on it and above it, without what is blank at the end."""
-        self.read()
-        above = [[row[column].data for column in range(COLUMNS)] for row in self.screen.history.top]
-        rows = ["".join(row).rstrip() for row in above] + [row.rstrip() for row in self.screen.display]
-        while rows and not rows[-1]:
-            rows.pop()
-        return rows
 
 
 @pytest.fixture
@@ -62,15 +24,17 @@ def terminal(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(module, "_SHORTEST_SECONDS", 0.0)
     yield made
-    with contextlib.suppress(OSError):  # what could not be written any more
-        made.stdout.close()
-    os.close(made.master)
+    os.close(made.outer)
+    os.close(made.inner)
 
 
 @pytest.fixture
 def on_it(terminal, monkeypatch):
     """Makes standard output lead to the terminal: within the test, for pytest sets it before each."""
-    return lambda: monkeypatch.setattr(sys, "stdout", terminal.stdout)
+    stdout = os.fdopen(os.dup(terminal.inner), "w", encoding="utf-8")
+    yield lambda: monkeypatch.setattr(sys, "stdout", stdout)
+    with contextlib.suppress(OSError):  # what could not be written any more
+        stdout.close()
 
 
 def said(rows):
@@ -90,12 +54,12 @@ def test_it_stays_below_the_log_and_goes_at_the_end(terminal, on_it):
         assert said(terminal.lines()) == ["one", "a", "table", "two", "1 of 2 epochs"]
     assert said(terminal.lines()) == ["one", "a", "table", "two"]
     logger.info("nobody hears this")
-    assert sys.stdout is terminal.stdout
+    assert sys.stdout.isatty()
 
 
 def test_what_is_printed_takes_its_place(terminal, on_it, monkeypatch):
     on_it()
-    monkeypatch.setattr(sys, "stderr", terminal.stdout)
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
     with console(), status_line(lambda: ["status"]):
         logger.info("one")
         print("printed")
@@ -107,7 +71,7 @@ def test_what_is_printed_takes_its_place(terminal, on_it, monkeypatch):
         logger.info("four")
         assert terminal.lines()[-1] == "status"
     assert said(terminal.lines()) == ["one", "printed", "two", "complained", "three", "half and half", "four"]
-    assert sys.stderr is terminal.stdout
+    assert sys.stderr is sys.stdout
 
 
 def test_half_a_line_is_left_alone(terminal, on_it):
@@ -207,7 +171,7 @@ def test_it_vanishes_before_an_exception_is_shown(terminal, on_it):
     with pytest.raises(EOFError):
         fails()
     assert said(terminal.lines()) == ["one"]
-    assert sys.stdout is terminal.stdout
+    assert sys.stdout.isatty()
 
 
 def test_quiet_shows_warnings_and_no_status(terminal, on_it):
@@ -238,10 +202,10 @@ def test_a_window_that_is_closed_ends_it_and_nothing_else(terminal, on_it):
     on_it()
     with console(), status_line(lambda: ["status"]):
         logger.info("one")
-        os.close(terminal.master)
+        os.close(terminal.outer)
         for _ in range(2):
             drawn_anew()
-    terminal.master = os.open(os.devnull, os.O_RDONLY)
+    terminal.outer = os.open(os.devnull, os.O_RDONLY)
 
 
 def test_a_forked_process_prints_as_ever(terminal, on_it):
@@ -269,7 +233,7 @@ new_trainer("run").train(3, 100)
 @pytest.mark.parametrize("on_terminal", [True, False])
 def test_a_training_as_a_terminal_and_a_pipe_see_it(terminal, tmp_path, on_terminal):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm"}
-    target = terminal.stdout if on_terminal else (tmp_path / "piped").open("w")
+    target = terminal.inner if on_terminal else (tmp_path / "piped").open("w")
     with target if not on_terminal else contextlib.nullcontext():
         child = subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, stdout=target)
         wait_for(lambda: terminal.read() or child.poll() is not None)
