@@ -149,6 +149,17 @@ def load_generators_state(state: State) -> None:
             framework.load_generators_state(take(state, framework.name, owner))
 
 
+@contextlib.contextmanager
+def keeping_generators() -> Iterator[None]:
+    """Afterwards the process's generators are as they were, whatever has drawn from them meanwhile."""
+    state, restored = generators_state(), _Process.generators
+    try:
+        yield
+    finally:
+        load_generators_state(state)
+        _Process.generators = restored
+
+
 def _words(state: State, name: str, owner: str) -> Array:
     """Words of a Mersenne Twister; both modules would make other kinds of numbers fit."""
     words = take_as(state, name, owner, np.ndarray)

@@ -71,7 +71,7 @@ def test_descriptions_of_policies(copy, data):
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
-@settings(thorough, max_examples=10_000)
+@thorough
 @given(st.data())
 def test_many_descriptions_of_policies(copy, data):
     check_policies(copy, data)

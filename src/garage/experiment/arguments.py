@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from garage.core import options
 from garage.core.types import EpisodeBatch
 from garage.errors import ArgumentError, DamagedError, GarageError, MismatchError
 
@@ -20,6 +21,8 @@ class TrainArgs:
         store_episodes: keep the last epoch's episodes in the snapshot.
         pause_for_plot: wait for Enter after each plot.
         start_epoch: the first epoch to compute.
+        eval_every: evaluate the policy after each epoch that is divisible by it; 0 for none.
+        eval_episodes: of an evaluation.
     """
 
     n_epochs: int
@@ -28,6 +31,8 @@ class TrainArgs:
     store_episodes: bool = False
     pause_for_plot: bool = False
     start_epoch: int = 0
+    eval_every: int = 0
+    eval_episodes: int = 10
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "batch_size"):
@@ -35,6 +40,11 @@ class TrainArgs:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 msg = f"{name} must be an integer of at least 1, got {value!r}."
                 raise ArgumentError(msg)
+        options.check(
+            "Trainer",
+            eval_every=(self.eval_every, options.COUNT_OR_ZERO),
+            eval_episodes=(self.eval_episodes, options.COUNT),
+        )
         for name in ("plot", "store_episodes", "pause_for_plot"):
             value = getattr(self, name)
             if not isinstance(value, bool):
@@ -48,6 +58,18 @@ class TrainArgs:
         """With those changes that are not None."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
+    def evaluated(self, chosen: Mapping[str, int | None]) -> Self:
+        """With what was chosen of ``eval_every`` and ``eval_episodes``.
+
+        Raises:
+            ArgumentError: a number of episodes was, and there is no evaluation.
+        """
+        args = self.changed(**chosen)
+        if chosen.get("eval_episodes") is not None and not args.eval_every:
+            msg = f"eval_episodes={args.eval_episodes} would be ignored without eval_every. Give both, or neither."
+            raise ArgumentError(msg)
+        return args
+
     def as_json(self) -> dict[str, Any]:
         """For a manifest."""
         return {
@@ -56,7 +78,20 @@ class TrainArgs:
             "plot": self.plot,
             "store_episodes": self.store_episodes,
             "pause_for_plot": self.pause_for_plot,
+            "eval_every": self.eval_every,
+            "eval_episodes": self.eval_episodes,
         }
+
+
+def evaluation_checked(eval_every: int | None, eval_episodes: int | None) -> dict[str, int | None]:
+    """These two of `TrainArgs`, as far as they were chosen.
+
+    Raises:
+        ArgumentError: one is out of range.
+    """
+    chosen = {"eval_every": eval_every, "eval_episodes": eval_episodes}
+    TrainArgs(1, 1).changed(**chosen)
+    return chosen
 
 
 def recorded(train_args: Mapping[str, Any], stats: Mapping[str, Any], where: str) -> tuple[TrainArgs, float]:

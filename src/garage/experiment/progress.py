@@ -1,6 +1,7 @@
 """What a trainer holds, and how far it got."""
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ class Progress:
         config: where to write and which snapshots to keep, or None.
         n_threads: of BLAS and of each framework; None if nobody chose.
         sampler: who runs groups; None if nobody chose.
+        evaluation: ``eval_every`` and ``eval_episodes`` of `TrainArgs`; each None if nobody chose.
         surroundings: what the run's objects live in.
         run: the objects that were set up or restored, or None.
         is_set_up: whether they are the user's own, and not rebuilt.
@@ -41,6 +43,7 @@ class Progress:
     config: ExperimentContext | None = None
     n_threads: int | None = None
     sampler: Sampler | None = None
+    evaluation: Mapping[str, int | None] = field(default_factory=dict)
     surroundings: Surroundings = field(default_factory=ProcessAlone)
     run: Run | None = None
     is_set_up: bool = False

@@ -18,6 +18,7 @@ from garage.errors import NothingLeftError
 from garage.experiment import recipes
 from garage.experiment.arguments import loading
 from garage.experiment.collector import Collector
+from garage.experiment.evaluation import N_EPISODES, TrainingEvaluator
 from garage.experiment.fingerprint import recorded_threads
 from garage.experiment.progress import Progress
 from garage.experiment.recorded_run import RecordedRun
@@ -196,6 +197,10 @@ class _Rerun:
     def _compute(self, epoch: int) -> Compared:
         batch_size = self._take_turn(epoch)
         metrics = compute_epoch(self.run, epoch, batch_size)
+        n_episodes = self._record.rows.get(epoch, {}).get(N_EPISODES)
+        if type(n_episodes) is int and n_episodes > 0:
+            with contextlib.closing(TrainingEvaluator(self.run)) as evaluator:
+                metrics |= evaluator.rows(epoch, n_episodes)
         self._next = epoch + 1
         state, _ = capture_state(self.run, epoch, None, keeps_hashed)
         codes = codes_of_state(state)

@@ -33,12 +33,14 @@ class TFTrainer(Trainer):
         on_save_error: see `Trainer`.
         n_threads: see `Trainer`; a given session has its own.
         sampler: see `Trainer`.
+        eval_every: see `Trainer`.
+        eval_episodes: see `Trainer`.
 
     Raises:
         DependencyError: TensorFlow is not installed, or in two variants at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as the trainer's
         self,
         snapshot_config: ExperimentContext | None = None,
         *,
@@ -46,8 +48,17 @@ class TFTrainer(Trainer):
         on_save_error: str = "raise",
         n_threads: int | None = None,
         sampler: Sampler | None = None,
+        eval_every: int | None = None,
+        eval_episodes: int | None = None,
     ) -> None:
-        super().__init__(snapshot_config, on_save_error=on_save_error, n_threads=n_threads, sampler=sampler)
+        super().__init__(
+            snapshot_config,
+            on_save_error=on_save_error,
+            n_threads=n_threads,
+            sampler=sampler,
+            eval_every=eval_every,
+            eval_episodes=eval_episodes,
+        )
         self._session = graph_session(sess, n_threads=n_threads or 1)
         self._progress.surroundings = self._session
 

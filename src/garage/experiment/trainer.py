@@ -10,7 +10,7 @@ from garage.core.spaces import check_fit
 from garage.core.streams import Streams
 from garage.errors import ArgumentError, OrderError, RecipeError
 from garage.experiment import recipes, restoring, training
-from garage.experiment.arguments import Stats, TrainArgs
+from garage.experiment.arguments import Stats, TrainArgs, evaluation_checked
 from garage.experiment.collector import Collector
 from garage.experiment.context import ExperimentContext
 from garage.experiment.executors import sampler_for
@@ -38,15 +38,20 @@ class Trainer:
             default one, or after ``restore`` as many as the run was trained with.
         sampler: who runs the lanes, unless ``setup`` says; by default this process. It changes no number, so a run
             can go on with another one.
+        eval_every: evaluate the policy greedily after each epoch that is divisible by it, as ``EvaluationGreedy/*``,
+            on streams and lanes of its own; 0 for never. By default never, or after ``restore`` as the run was.
+        eval_episodes: of an evaluation; by default 10, or after ``restore`` as many as the run had.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one independent choice with a default
         self,
         snapshot_config: ExperimentContext | None = None,
         *,
         on_save_error: str = "raise",
         n_threads: int | None = None,
         sampler: Sampler | None = None,
+        eval_every: int | None = None,
+        eval_episodes: int | None = None,
     ) -> None:
         if on_save_error not in {"raise", "warn"}:
             msg = f"on_save_error must be 'raise' or 'warn', got {on_save_error!r}."
@@ -56,6 +61,7 @@ class Trainer:
             raise ArgumentError(msg)
         self._on_save_error = on_save_error
         self._progress = Progress(config=snapshot_config, n_threads=n_threads, sampler=sampler)
+        self._progress.evaluation = evaluation_checked(eval_every, eval_episodes)
 
     @property
     def algo(self) -> Algorithm:

@@ -12,6 +12,7 @@ from contextlib import closing
 from garage.errors import ArgumentError, NothingLeftError, StorageError
 from garage.experiment import watching
 from garage.experiment.arguments import Stats, TrainArgs
+from garage.experiment.evaluation import EVALUATED, TrainingEvaluator, check_evaluable
 from garage.experiment.progress import Progress
 from garage.experiment.recorders import Recorders
 from garage.experiment.run_state import compute_epoch
@@ -45,6 +46,8 @@ def train(progress: Progress, args: TrainArgs, *, on_save_error: str) -> float:
             f"the total. To train on, ask for more than {args.start_epoch}."
         )
         raise NothingLeftError(msg)
+    args = args.evaluated(progress.evaluation)
+    check_evaluable(progress.need_run("train").env, args)
     resumed = progress.stats.total_epoch >= 0
     run, progress.args = progress.need_run("train"), args
     with writing(progress) as writer, closing(run.collector), Signals(_epoch_seconds(progress.stats)) as signals:
@@ -129,13 +132,13 @@ class _Loop:
         self.recorders = Recorders(writer)
         self._clock = time.perf_counter() - progress.stats.elapsed_seconds
         self._unsaved: Capture | None = None
-        self._status = Status(progress, args)
+        self._status, self._evaluator = Status(progress, args), TrainingEvaluator(self._run)
         self._plot = Plot(self._run, args, writer.directory.path, signals)
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """While it lasts, a line of the terminal says how far it is, and policies are shown if that is asked for."""
-        with status_line(self._status.parts), self._plot:
+        with status_line(self._status.parts), self._plot, closing(self._evaluator):
             yield
 
     def run(self, saver: BackgroundWriter) -> None:
@@ -178,6 +181,9 @@ class _Loop:
             logger.info("Obtaining samples for iteration %d...", epoch)
             with self._signals.computing(epoch):
                 metrics = compute_epoch(run, epoch, args.batch_size)
+                if args.eval_every and epoch % args.eval_every == 0:
+                    logger.info("Evaluating...")
+                    metrics |= self._evaluator.rows(epoch, args.eval_episodes)
             progress.metrics = metrics
             batch = run.collector.last_batch if args.store_episodes else None
             elapsed = time.perf_counter() - self._clock
@@ -194,7 +200,8 @@ class _Loop:
         progress, before = self._progress, time.perf_counter()
         seconds_since_last = math.inf if is_last else before - progress.saved_at
         best = saver.retention.keep_best
-        if best is not None and best not in (progress.metrics or {}):
+        comes_later = self._args.eval_every > 0 and best in EVALUATED
+        if best is not None and best not in (progress.metrics or {}) and not comes_later:
             names = ", ".join(sorted(progress.metrics or {}))
             msg = f"There is no metric {best!r} to keep the best snapshot by; this experiment has: {names}."
             raise ArgumentError(msg)

@@ -47,7 +47,7 @@ class HeldSnapshots:
         return block.hash in self.chunks and (block.keeper is self._token or block.keeper is RESTORED)
 
     def judge(self, epoch: int, metrics: dict[str, Any]) -> None:
-        """Remember what the row of an epoch says of the snapshot before it."""
+        """Remember what the row of an epoch says of the snapshot that it judges."""
         if self._retention.keep_best in metrics:
             self._judgements[epoch] = float(metrics[self._retention.keep_best])
 

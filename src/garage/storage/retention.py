@@ -24,6 +24,8 @@ _MODES = {
 }
 _DROPPING = ("last", "gap_and_last", "gap_overwrite")
 _NEWEST_AND_SPARE = 2
+AFTER_ITS_EPOCH = "EvaluationGreedy/"
+"""Metrics below it are of the policy that an epoch has led to: by them a row judges the snapshot of its own epoch."""
 
 
 class Settings(Protocol):
@@ -61,7 +63,8 @@ class Retention:
         seconds: save at most one snapshot in so many seconds; which epochs are saved then depends on the clock, what
             they hold does not.
         keep_best: the metric whose best snapshot is kept besides, such as ``Evaluation/AverageReturn``. A snapshot is
-            judged by the row of the epoch after it, whose episodes its policy collected.
+            judged by the row of the epoch after it, whose episodes its policy collected; or by that of its own epoch,
+            if the metric lies below ``EvaluationGreedy/``.
 
     Raises:
         ArgumentError: no such mode, a value out of range, or an option that the mode would ignore.
@@ -115,7 +118,7 @@ class Retention:
             requested: those that a user's own ``save`` asked for, which a mode that keeps gaps keeps too.
             judgements: `keep_best` in the row of each epoch.
         """
-        best = None if self.keep_best is None else best_of(epochs, judgements or {})
+        best = None if self.keep_best is None else best_of(epochs, judgements or {}, lag_of(self.keep_best))
         if self.mode not in _DROPPING:
             return []
         older = [epoch for epoch in epochs[:-_NEWEST_AND_SPARE] if epoch != best]
@@ -124,15 +127,21 @@ class Retention:
         return [epoch for epoch in older if epoch % self.gap and epoch not in requested]
 
 
-def best_of(epochs: Sequence[int], judgements: Mapping[int, float]) -> int | None:
+def lag_of(metric: str) -> int:
+    """How many epochs after a snapshot the row comes that judges it."""
+    return 0 if metric.startswith(AFTER_ITS_EPOCH) else 1
+
+
+def best_of(epochs: Sequence[int], judgements: Mapping[int, float], lag: int = 1) -> int | None:
     """The epoch whose snapshot is the best; of equal ones the earlier, and None if none was judged.
 
     Args:
         epochs: those that have a snapshot, ascending.
-        judgements: a metric in the row of each epoch. A row judges the snapshot of the epoch before, whose policy
-            collected the row's episodes.
+        judgements: a metric in the row of each epoch.
+        lag: see `lag_of`; by default a row judges the snapshot of the epoch before, whose policy collected the row's
+            episodes.
     """
-    judged = {epoch: judgements.get(epoch + 1, math.nan) for epoch in epochs}
+    judged = {epoch: judgements.get(epoch + lag, math.nan) for epoch in epochs}
     finite = [epoch for epoch in epochs if math.isfinite(judged[epoch])]
     return max(finite, key=lambda epoch: judged[epoch], default=None)
 

@@ -17,7 +17,7 @@ from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageE
 from garage.storage import manifest as manifests
 from garage.storage.chunk_reader import ChunkReader
 from garage.storage.manifest import Group, Leaf, Manifest
-from garage.storage.retention import best_of
+from garage.storage.retention import best_of, lag_of
 from garage.storage.run_directory import RunDirectory, content, whole_lines
 from garage.storage.signing import Signer, SigningKey, signer_of
 
@@ -253,12 +253,13 @@ class SnapshotStore:
         metric = _USUAL_METRIC
         with contextlib.suppress(StorageError):  # without run.json, the usual one judges
             metric = self.directory.info().keep_best or _USUAL_METRIC
-        best = best_of([manifest.epoch for manifest in whole], self.directory.judgements(metric))
+        lag = lag_of(metric)
+        best = best_of([manifest.epoch for manifest in whole], self.directory.judgements(metric), lag)
         if best is None:
             msg = (
-                f"No snapshot of {self.directory.path} has been judged: a snapshot is judged by `{metric}` of the "
-                "epoch after it. Use from_epoch='last', or train with snapshot_mode='all' or 'gap', or with "
-                "keep_best='Evaluation/AverageReturn'."
+                f"No snapshot of {self.directory.path} has been judged: a snapshot is judged by `{metric}` of "
+                f"{'the epoch after it' if lag else 'its own epoch'}. Use from_epoch='last', or train with "
+                "snapshot_mode='all' or 'gap', or with keep_best='Evaluation/AverageReturn'."
             )
             raise NoSnapshotError(msg)
         return [manifest for manifest in whole if manifest.epoch == best]
