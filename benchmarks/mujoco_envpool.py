@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.remove(str(Path(__file__).resolve().parent))  # where `mujoco.py` would be taken for the package
+_HERE = str(Path(__file__).resolve().parent)
+sys.path[:] = [folder for folder in sys.path if folder != _HERE]  # where `mujoco.py` would be taken for the package
 
 import envpool
 import numpy as np

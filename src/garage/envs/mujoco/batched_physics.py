@@ -38,11 +38,17 @@ class BatchedPhysics:
 
     def step(self, lanes: Array, controls: Array) -> None:
         """See `Physics`."""
-        self._controls[lanes] = controls
-        self._batch.step(lanes, self._frame_skip)
+        if lanes.size == self._batch.nsim:
+            self._controls[:] = controls
+            self._batch.step(None, self._frame_skip)
+        else:
+            self._controls[lanes] = controls
+            self._batch.step(lanes, self._frame_skip)
 
     def fields(self, lanes: Array) -> Fields:
         """See `Physics`."""
+        if lanes.size == self._batch.nsim:
+            return self._rows
         return {name: rows[lanes] for name, rows in self._rows.items()}
 
     def state(self, lanes: Array) -> Array:

@@ -74,21 +74,21 @@ class MujocoLanes:
             lanes: ``[k]`` int, ascending.
             actions: ``[k, A]``; clipped to the actuators' ranges, as float32.
         """
-        legal = np.clip(actions, self._lowest, self._highest).astype(np.float32)
+        rows = slice(None) if lanes.size == self.n else lanes
+        legal = np.minimum(np.maximum(actions, self._lowest), self._highest).astype(np.float32, copy=False)
         self._physics.step(lanes, legal)
         now = self._physics.fields(lanes)
-        outcome = self._world.judge(self._marks[lanes], now, legal)
+        outcome = self._world.judge(self._marks[rows], now, legal)
         observations = self._world.observe(now)
-        self._marks[lanes] = self._world.mark(now)
-        self._observations[lanes] = observations
-        elapsed = self._elapsed[lanes] + 1
-        self._elapsed[lanes] = elapsed
+        self._marks[rows] = self._world.mark(now)
+        self._observations[rows] = observations
+        self._elapsed[rows] += 1
         limit = self._max_episode_length
         return Transition(
             observations=observations,
             rewards=outcome.rewards,
             terminated=outcome.terminated,
-            truncated=np.zeros(len(lanes), np.bool_) if limit is None else elapsed >= limit,
+            truncated=np.zeros(len(lanes), np.bool_) if limit is None else self._elapsed[rows] >= limit,
             infos={key: outcome.infos[key].astype(np.float64) for key in sorted(outcome.infos)},
         )
 

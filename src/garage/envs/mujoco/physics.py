@@ -42,7 +42,11 @@ class Physics(Protocol):
         ...
 
     def fields(self, lanes: Array) -> Fields:
-        """The fields that the world reads, each a new array ``[k, ...]``."""
+        """The fields that the world reads, each ``[k, ...]``, which the next step may overwrite.
+
+        Args:
+            lanes: ``[k]`` int, ascending.
+        """
         ...
 
     def state(self, lanes: Array) -> Array:

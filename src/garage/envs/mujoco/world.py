@@ -13,7 +13,7 @@ import numpy as np
 from garage.core.types import Array, Infos
 
 Fields: TypeAlias = Mapping[str, Array]
-"""Fields of ``MjData`` by name, each ``[k, ...]``, one row a lane."""
+"""Fields of ``MjData`` by name, each ``[k, ...]``, one row a lane; to be read at once, and not kept."""
 
 
 class Outcome(NamedTuple):
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
     terminated: Array
     """``[k]`` bool."""
     infos: Infos
-    """gymnasium's numbers in ``info``, each ``[k]``."""
+    """gymnasium's numbers in ``info``, each ``[k]``; to be copied at once."""
 
 
 class World(ABC):
