@@ -225,4 +225,5 @@ EXHIBITS = {
     "tracked-group": Exhibit(remembering, options={"batch_size": 100}),
     "fork": Exhibit(several, forks=("np-categorical-float32", 0)),
     "rewound": Exhibit(several, n_epochs=2, rewinds_to=0),
+    "in-flight": Exhibit(lambda: trpo("Acrobot-v1", mlp(np_policies, "CategoricalMLPPolicy"), fragments=True)),
 }
