@@ -38,15 +38,59 @@ def test_it_says_who_the_run_is_and_what_the_newest_snapshot_holds(trained):
         "Epoch 3, saved",
         f"digest      {trained.digests()[3]}",
         "n_epochs=4 batch_size=200",
-        "last_itr=4",
-        "opaque      none",
+        "progress    4 of 4 epochs, ",
+        "code        ",
+        "world       <GymEnv: CartPole-v1",
+        "machine     ",
         "numpy ",
     ):
         assert words in printed
     assert printed.endswith("To continue: garage resume data/local/experiment/sample --n-epochs 8\n")
     assert re.search(r"Sample/Missing +NaN", printed)
+    assert re.search(r"returns +[▁-█]{4} first [0-9.]+, best [0-9.]+ \(epoch \d\), last [0-9.]+\n", printed)
+    assert re.search(r"started +20[0-9-]+ [0-9:]+ UTC on .*: garage run code/sample\.py", re.sub(r"\n +", " ", printed))
+
+
+def test_it_is_one_screen(family):
+    for run in ("sample", "sample_1", "tuned"):
+        printed = family("show", family.run_path.with_name(run).relative_to(family.folder)).stdout.splitlines()
+        assert 24 <= len(printed) <= 40
+        assert max(map(len, printed)) <= 100
+
+
+def test_what_a_life_was_like(family):
+    printed = family("show", family.run_path).stdout
+    assert "5 of 5 epochs" in printed
+    assert ", 1 resume, 1 rewind\n" in printed
+    assert re.search(r" went on +20.*--rewind", re.sub(r"\n +", " ", printed))
+
+
+def test_all_leaves_when_asked_for(trained):
+    printed = trained("show", trained.run_path, "--leaves").stdout
     assert re.search(r"algo/policy/theta +<f4 +\[58\] +232\n", printed)
-    assert len(printed.splitlines()) <= 60
+    assert "\nLeaves: 20\n" in printed
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"git": 3, "earlier": {}}', '{"earlier": [3], "command": 7}'])
+def test_a_provenance_that_says_little(trained, text):
+    (trained.run_path / "provenance.json").write_text(text)
+    assert "Epoch 3, saved" in trained("show", trained.run_path).stdout
+
+
+def test_what_git_says_of_the_code(trained):
+    path = trained.run_path / "provenance.json"
+    found = json.loads(path.read_text())
+    for git, words in (
+        (
+            {"commit": "c0ffee" * 6, "branch": "main", "diff": "ab"},
+            "commit c0ffeec0ffee of main, with changes; no copy",
+        ),
+        ({"commit": "c0ffee" * 6, "branch": None, "diff": ""}, "commit c0ffeec0ffee, unchanged; no copy"),
+        ({"problem": "git says: fatal"}, "git says: fatal; no copy"),
+        (None, "in no git repository; no copy"),
+    ):
+        path.write_text(json.dumps(found | {"git": git}))
+        assert f"code        {words}" in trained("show", trained.run_path).stdout
 
 
 def test_the_command_that_it_names_continues_the_run(trained):
@@ -65,6 +109,9 @@ def test_an_older_epoch(trained):
 def test_json_is_everything(trained):
     shown = json.loads(trained("show", f"{trained.run_path}@2", "--json").stdout)
     assert shown["epochs"] == [0, 1, 2, 3]
+    assert shown["provenance"]["fingerprint"]["python"]
+    assert shown["returns"]["best_epoch"] <= 2
+    assert shown["counts"] == {"resumes": 0, "rewinds": 0, "preemptions": 0}
     assert shown["run"]["arguments"]["batch_size"] == 200
     snapshot = shown["snapshot"]
     assert (snapshot["epoch"], snapshot["digest"]) == (2, trained.digests()[2])

@@ -11,7 +11,7 @@ import pytest
 
 from garage.errors import ArgumentError, DependencyError, WriteError
 from garage.recording.tensorboard import TensorBoardEvents, need_tensorboardx
-from recording.watching_tensorboard import looking, points
+from recording.watching_tensorboard import Watcher
 
 FOLDER = Path("events")
 
@@ -27,38 +27,34 @@ def files():
 def test_each_metric_over_the_x_axis_and_nothing_else():
     with contextlib.closing(TensorBoardEvents(FOLDER, "x", rows(0, 1), {0: 1000.5})) as events:
         events.record(2, {"x": 250, "a/b": "NaN", "new": 0.1, "digest": "ff"})
-    with looking(FOLDER) as look:
-        found = look()
+    found = Watcher(FOLDER).look()
     assert set(found) == {"a/b", "new"}
-    assert points(found, "a/b")[:2] == [(0, 0.0), (100, 1.0)]
+    assert [point[:2] for point in found["a/b"][:2]] == [(0, 0.0), (100, 1.0)]
     assert found["a/b"][0][2] == 1000.5
     assert found["a/b"][2][0] == 250
     assert math.isnan(found["a/b"][2][1])
-    assert points(found, "new") == [(250, np.float32(0.1))]
+    assert found["new"][0][:2] == (250, np.float32(0.1))
 
 
 def test_the_epoch_as_the_x_axis():
     with contextlib.closing(TensorBoardEvents(FOLDER, "epoch", rows(0, 7))):
         pass
-    with looking(FOLDER) as look:
-        assert points(look(), "x") == [(0, 0.0), (7, 700.0)]
+    assert Watcher(FOLDER).points("x") == [(0, 0.0), (7, 700.0)]
 
 
 def test_who_has_been_looking_sees_no_double_and_no_abandoned_point():
-    with looking(FOLDER) as look:
-        with contextlib.closing(TensorBoardEvents(FOLDER, "x", rows(0, 1))) as events:
-            for row in rows(2, 3, 4):
+    watcher = Watcher(FOLDER)
+    with contextlib.closing(TensorBoardEvents(FOLDER, "x", rows(0, 1))) as events:
+        for row in rows(2, 3, 4):
+            events.record(row["epoch"], row)
+    assert len(watcher.points("a/b")) == 5
+    # Killed and resumed from epoch 3, then rewound to 1 with another course from there.
+    for again, new in ((rows(0, 1, 2, 3), rows(4)), (rows(0, 1), rows(2, 3, factor=2.0))):
+        with contextlib.closing(TensorBoardEvents(FOLDER, "x", again)) as events:
+            for row in new:
                 events.record(row["epoch"], row)
-        assert len(points(look(), "a/b")) == 5
-        # Killed and resumed from epoch 3, then rewound to 1 with another course from there.
-        for again, new in ((rows(0, 1, 2, 3), rows(4)), (rows(0, 1), rows(2, 3, factor=2.0))):
-            with contextlib.closing(TensorBoardEvents(FOLDER, "x", again)) as events:
-                for row in new:
-                    events.record(row["epoch"], row)
-            expected = [(row["x"], row["a/b"]) for row in (*again, *new)]
-            assert points(look(), "a/b") == expected
-            with looking(FOLDER) as look_anew:
-                assert points(look_anew(), "a/b") == expected
+        expected = [(row["x"], row["a/b"]) for row in (*again, *new)]
+        assert watcher.points("a/b") == Watcher(FOLDER).points("a/b") == expected
 
 
 def test_old_files_are_removed_when_nobody_can_be_reading_them():
@@ -77,8 +73,7 @@ def test_a_machine_whose_clock_is_behind():
     TensorBoardEvents(FOLDER, "x", rows(0, 1, 2)).close()
     next(FOLDER.iterdir()).rename(ahead)
     TensorBoardEvents(FOLDER, "x", rows(0)).close()
-    with looking(FOLDER) as look:
-        assert points(look(), "a/b") == [(0, 0.0)]
+    assert Watcher(FOLDER).points("a/b") == [(0, 0.0)]
 
 
 def test_what_a_kill_left_unfinished_is_no_trouble():
@@ -86,8 +81,8 @@ def test_what_a_kill_left_unfinished_is_no_trouble():
     events.close()
     path = next(FOLDER.iterdir())
     path.write_bytes(path.read_bytes()[:-7])
-    with contextlib.closing(TensorBoardEvents(FOLDER, "x", rows(0, 1, 2))), looking(FOLDER) as look:
-        assert [x for x, _ in points(look(), "a/b")] == [0, 100, 200]
+    with contextlib.closing(TensorBoardEvents(FOLDER, "x", rows(0, 1, 2))):
+        assert [x for x, _ in Watcher(FOLDER).points("a/b")] == [0, 100, 200]
 
 
 def test_a_users_own_events_stay():
@@ -100,10 +95,11 @@ def test_a_users_own_events_stay():
 
 def test_points_can_be_seen_while_training_goes_on(monkeypatch):
     monkeypatch.setattr("garage.recording.tensorboard._FLUSHED_SECONDS", 0.0)
-    with contextlib.closing(TensorBoardEvents(FOLDER, "x")) as events, looking(FOLDER) as look:
+    watcher = Watcher(FOLDER)
+    with contextlib.closing(TensorBoardEvents(FOLDER, "x")) as events:
         for row in rows(0, 1):
             events.record(row["epoch"], row)
-            assert points(look(), "a/b")[-1] == (row["x"], row["a/b"])
+            assert watcher.points("a/b")[-1] == (row["x"], row["a/b"])
 
 
 @pytest.mark.parametrize(
