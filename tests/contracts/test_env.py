@@ -16,12 +16,28 @@ from garage.core.types import EnvSpec, Transition
 from garage.envs import GymEnv
 from garage.errors import ArgumentError, MismatchError
 
+MUJOCO = {
+    "HalfCheetah": 9,
+    "Ant": 11,
+    "Reacher": None,
+    "Hopper": 200,
+    "Humanoid": None,
+    "InvertedDoublePendulum": 100,
+    "InvertedPendulum": 20,
+    "Swimmer": 15,
+    "Walker2d": None,
+}
+LONG = {f"native {name}" for name in list(MUJOCO)[3:]}
 WORLDS = {
     "native CartPole": lambda: GymEnv("CartPole-v1"),
     "native Pendulum": lambda: GymEnv("Pendulum-v1", max_episode_length=9),
     "native Acrobot": lambda: GymEnv("Acrobot-v1", max_episode_length=14),
     "native MountainCar": lambda: GymEnv("MountainCar-v0", max_episode_length=15),
     "native MountainCarContinuous": lambda: GymEnv("MountainCarContinuous-v0", max_episode_length=25),
+    **{
+        f"native {name}": lambda name=name, limit=limit: GymEnv(f"{name}-v5", max_episode_length=limit)
+        for name, limit in MUJOCO.items()
+    },
     "gymnasium's CartPole": lambda: GymEnv("CartPole-v1", native_lanes=False),
     "gymnasium's Pendulum, short": lambda: GymEnv("Pendulum-v1", 9, native_lanes=False),
     "a callable": lambda: GymEnv(Walk),
@@ -40,9 +56,14 @@ def wrapped():
     return RecordEpisodeStatistics(FrameStackObservation(TimeLimit(Walk(length=40), 11), 3))
 
 
-@pytest.fixture(scope="module", params=WORLDS.values(), ids=WORLDS.keys())
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in WORLDS],
+)
 def env(request):
-    return request.param()
+    if request.param.removeprefix("native ") in MUJOCO:
+        pytest.importorskip("mujoco")
+    return WORLDS[request.param]()
 
 
 @pytest.fixture

@@ -17,31 +17,39 @@ from gymnasium.wrappers import (
 
 from envs.sample_worlds import Doubled, Walk
 from garage.envs import GymEnv
+from garage.envs.mujoco import ENTRY_POINTS
 
 FEW = {
-    "HalfCheetah": ("mujoco", lambda: GymEnv("HalfCheetah-v5"), 60),
-    "Ant": ("mujoco", lambda: GymEnv("Ant-v5"), 20),
+    "HalfCheetah": ("mujoco", lambda: GymEnv("HalfCheetah-v5", native_lanes=False), 60),
+    "Ant": ("mujoco", lambda: GymEnv("Ant-v5", native_lanes=False), 20),
+    "Ant, lanes": ("mujoco", lambda: GymEnv("Ant-v5"), 20),
     "LunarLander": ("Box2D", lambda: GymEnv("LunarLander-v3"), 60),
     "LunarLander, wind": ("Box2D", lambda: GymEnv("LunarLander-v3", enable_wind=True), 50),
     "BipedalWalker": ("Box2D", lambda: GymEnv("BipedalWalker-v3"), 40),
     "wrappers": ("gymnasium", lambda: GymEnv(many_wrappers), 7),
 }
+MUJOCO = {
+    "HalfCheetah": 900,
+    "Hopper": 15,
+    "Walker2d": 12,
+    "Ant": 40,
+    "Humanoid": 18,
+    "HumanoidStandup": 300,
+    "Swimmer": 900,
+    "Reacher": 45,
+    "Pusher": 90,
+    "InvertedPendulum": 4,
+    "InvertedDoublePendulum": 4,
+}
 MANY = {
     **{
-        name: ("mujoco", lambda name=name: GymEnv(f"{name}-v5"), n_steps)
-        for name, n_steps in {
-            "HalfCheetah": 900,
-            "Hopper": 15,
-            "Walker2d": 12,
-            "Ant": 40,
-            "Humanoid": 18,
-            "HumanoidStandup": 300,
-            "Swimmer": 900,
-            "Reacher": 45,
-            "Pusher": 90,
-            "InvertedPendulum": 4,
-            "InvertedDoublePendulum": 4,
-        }.items()
+        name: ("mujoco", lambda name=name: GymEnv(f"{name}-v5", native_lanes=False), n_steps)
+        for name, n_steps in MUJOCO.items()
+    },
+    **{
+        f"{name}, lanes": ("mujoco", lambda name=name: GymEnv(f"{name}-v5"), MUJOCO[name])
+        for name in MUJOCO
+        if f"{name}-v5" in ENTRY_POINTS
     },
     "LunarLander, continuous": ("Box2D", lambda: GymEnv("LunarLander-v3", continuous=True), 70),
     "BipedalWalker": ("Box2D", lambda: GymEnv("BipedalWalker-v3"), 45),

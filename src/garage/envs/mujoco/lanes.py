@@ -58,14 +58,15 @@ class MujocoLanes:
 
     def reset(self, lanes: Array, seeds: Sequence[int]) -> Array:
         """See `garage.core.ports.Lanes`; observations float64."""
-        starts = [self._world.start(seeding.np_random(int(seed))[0]) for seed in seeds]
-        self._physics.reset(lanes, *map(np.array, zip(*starts, strict=True)))
-        now = self._physics.fields(lanes)
+        order = np.argsort(lanes)
+        ascending = lanes[order]
+        starts = [self._world.start(seeding.np_random(int(seeds[index]))[0]) for index in order]
+        self._physics.reset(ascending, *map(np.array, zip(*starts, strict=True)))
+        now = self._physics.fields(ascending)
         self._elapsed[lanes] = 0
-        self._marks[lanes] = self._world.mark(now)
-        observations = self._world.observe(now)
-        self._observations[lanes] = observations
-        return observations
+        self._marks[ascending] = self._world.mark(now)
+        self._observations[ascending] = self._world.observe(now)
+        return np.asarray(self._observations[lanes])
 
     def step(self, lanes: Array, actions: Array) -> Transition:
         """See `garage.core.ports.Lanes`.
