@@ -38,6 +38,7 @@ _COMMANDS = {
     "du": "Show what runs take up on the disk.",
     "export": "Write a snapshot's values, or metrics, to a file for other programs.",
     "plot": "Draw learning curves of runs as a picture.",
+    "eval": "Play episodes with a run's policy, and say what it returns.",
     "render": "Film how a run's policy acts.",
     "doctor": "Say whether packages, disk and machine are fit for runs.",
     "completion": "Print what makes a shell complete commands and runs.",
