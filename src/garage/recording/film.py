@@ -57,15 +57,13 @@ def find_ffmpeg() -> str:
     """
     try:
         imageio_ffmpeg: Any = importlib.import_module("imageio_ffmpeg")
-    except ModuleNotFoundError:
-        found = shutil.which("ffmpeg")
-        if found is None:
-            raise DependencyError(_NO_FFMPEG) from None
-        return found
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise DependencyError(_NO_FFMPEG) from error
+        name = str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ModuleNotFoundError, RuntimeError):  # the latter where it was installed without a program
+        name = "ffmpeg"
+    found = shutil.which(name)
+    if found is None:
+        raise DependencyError(_NO_FFMPEG)
+    return found
 
 
 class Film:
