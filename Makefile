@@ -55,6 +55,7 @@ bench: setup
 	$(BIN)/python benchmarks/snapshot_peers.py
 	$(BIN)/python benchmarks/snapshot_epochs.py
 	$(BIN)/python benchmarks/snapshot_many.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/learning.py
 
 clean:
