@@ -66,6 +66,7 @@ WORLDS = {
     "MountainCar": lambda: GymEnv("MountainCar-v0", max_episode_length=70),
     "MountainCarContinuous": lambda: GymEnv("MountainCarContinuous-v0", max_episode_length=60),
     "HalfCheetah": lambda: GymEnv("HalfCheetah-v5", max_episode_length=50),
+    "HalfCheetah of gymnasium's": lambda: GymEnv("HalfCheetah-v5", max_episode_length=50, ctrl_cost_weight=0.2),
     "Pong": lambda: GymEnv(pong),
     "LunarLander": lambda: GymEnv("LunarLander-v3", max_episode_length=60),
     "a user's": lambda: GymEnv(wrapped_drift),
