@@ -19,8 +19,6 @@ from garage.recording.film import SUFFIXES, check_suffix, find_ffmpeg
 from garage.sampler.pickling import pickled_policy
 from garage.storage.store import SnapshotStore
 
-_MOST_STEPS = 10_000
-
 
 @click.command()
 @click.argument("run", metavar="RUN[@EPOCH]", shell_complete=snapshots_of)
@@ -31,6 +29,9 @@ _MOST_STEPS = 10_000
 @click.option("--episodes", type=click.IntRange(1), default=1, show_default=True, help="One after another.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the episodes.")
 @click.option("--fps", type=float, help="Frames, and so steps, a second; by default what the world says of itself.")
+@click.option(
+    "--max-steps", type=click.IntRange(1), default=10_000, show_default=True, help="After which an episode is left."
+)
 @click.option("--stochastic", is_flag=True, help="Draw actions, as in training; by default the most likely are taken.")
 @click.option("--env", "world", metavar="ID", help="Of gymnasium: that world, instead of the run's own.")
 @click.option("--trust", is_flag=True, help="Run the code of its recipe although your key has not signed it.")
@@ -41,6 +42,7 @@ def render(  # noqa: PLR0913 - one parameter an option
     episodes: int,
     seed: int,
     fps: float | None,
+    max_steps: int,
     stochastic: bool,
     world: str | None,
     trust: bool,
@@ -48,7 +50,7 @@ def render(  # noqa: PLR0913 - one parameter an option
     """Film how the policy of RUN's newest snapshot acts, or that of EPOCH (or first, last, best).
 
     The same seed gives the same episodes. The run's world is rebuilt from its recipe, which runs the code that it
-    names; with --env ID none of it is run. A file that is there is replaced. An episode is left after 10,000 steps.
+    names; with --env ID none of it is run. A file that is there is replaced.
     """
     path, which = snapshot_name.split(run)
     manifest = SnapshotStore(path).read("last" if which is None else which, with_recipe=False, only=()).manifest
@@ -71,7 +73,7 @@ def render(  # noqa: PLR0913 - one parameter an option
                 seed=seed,
                 n_episodes=episodes,
                 stochastic=stochastic,
-                most_steps=_MOST_STEPS,
+                most_steps=max_steps,
                 path=str(target.absolute()),
                 fps=fps,
             )

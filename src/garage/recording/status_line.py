@@ -75,7 +75,8 @@ class StatusLine:
         if os.getpid() != self._pid:  # forked, maybe while another thread held the lock
             return stream.write(text)
         with self._lock:
-            self._clear()
+            if self._drawn:
+                self._clear()
             written = stream.write(text)
             if text:
                 self._is_at_start = text.endswith("\n")
@@ -135,6 +136,9 @@ class _Guarded:
 
     def writelines(self, lines: Sequence[str]) -> None:
         self.write("".join(lines))
+
+    def flush(self) -> None:
+        self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
         return getattr(self._stream, name)
