@@ -1,5 +1,6 @@
 """What the exhibits are of. An exhibit's part of this file never changes: recipes name what is defined here."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from garage.algos import TRPO
+from garage.algos import TRPO, Normalised
 from garage.baselines import LinearFeatureBaseline, ZeroBaseline
 from garage.core.recipe import Component
 from garage.envs import GymEnv
@@ -149,6 +150,12 @@ def remembering():
     return Remembering(np_policies.GaussianMLPPolicy(env.spec, hidden_sizes=SIZES), ReplayBuffer(env.spec, 2000)), env
 
 
+def normalised():
+    """Observations and rewards by statistics, and a policy that is described with them."""
+    algo, env = trpo(Steps, mlp(torch_policies, "GaussianMLPPolicy", "float64", init_std=0.5))
+    return Normalised(algo, clip=math.inf), env
+
+
 class Exhibit(NamedTuple):
     """A run to keep.
 
@@ -226,4 +233,5 @@ EXHIBITS = {
     "fork": Exhibit(several, forks=("np-categorical-float32", 0)),
     "rewound": Exhibit(several, n_epochs=2, rewinds_to=0),
     "in-flight": Exhibit(lambda: trpo("Acrobot-v1", mlp(np_policies, "CategoricalMLPPolicy"), fragments=True)),
+    "normalised": Exhibit(normalised, n_epochs=2),
 }
