@@ -43,7 +43,7 @@ _NATIVE: Mapping[str, NativeLanes] = {
         mountain_car_lanes.CONTINUOUS_ENTRY_POINT, mountain_car_lanes.MountainCarContinuousLanes, _WIDTH
     ),
     **{
-        world_id: NativeLanes(entry_point, partial(mujoco.lanes, world_id), _MUJOCO_WIDTH)
+        world_id: NativeLanes(entry_point, partial(mujoco.make_lanes, world_id), _MUJOCO_WIDTH)
         for world_id, entry_point in mujoco.ENTRY_POINTS.items()
     },
 }

@@ -23,7 +23,7 @@ ENTRY_POINTS: Mapping[str, str] = {
 """The worlds that have lanes, and what gymnasium makes them of."""
 
 
-def lanes(world_id: str, n: int, max_episode_length: int | None) -> Lanes:
+def make_lanes(world_id: str, n: int, max_episode_length: int | None) -> Lanes:
     """Lanes of one of `ENTRY_POINTS`; see `garage.envs.mujoco.lanes.MujocoLanes`."""
     from garage.envs.mujoco.lanes import MujocoLanes  # noqa: PLC0415 - it imports mujoco
 
