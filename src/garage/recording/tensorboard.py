@@ -1,46 +1,27 @@
-"""Events for TensorBoard, written by tensorboardX, which needs no TensorFlow.
+"""A run's metrics as events for TensorBoard.
 
-A run's file is made anew at every start, of all rows so far, and begins with the mark of a restart at step 0, at which
+The file is made anew at every start, of all rows so far, and begins with the mark of a restart at step 0, at which
 TensorBoard forgets what it has read in older files. So what a rewind or a crash took back is not seen, also by one that
 has been looking since before. Older files are removed by a start that comes an hour later: without TensorFlow,
 TensorBoard is lost for good if the file goes that it is reading.
 """
 
 import contextlib
-import importlib
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from garage.errors import ArgumentError, DependencyError, WriteError
+from garage.errors import ArgumentError, WriteError
+from garage.recording.event_file import EventFile
 
 _PREFIX = "events.out.tfevents."
 """Of the names that TensorBoard looks for."""
 _OURS = ".garage"
 """At the end of names of ours: a user's own events may lie in the same folder."""
-_VERSION = "brain.Event:2"
 _MOST_STEPS = 1 << 62
 _KEPT_SECONDS = 3600.0
-_FLUSHED_SECONDS = 1.0
-"""Between two flushes, each of which waits for the disk."""
-
-
-def need_tensorboardx() -> None:
-    """Make sure that events can be written.
-
-    Raises:
-        DependencyError: the package tensorboardX is not installed.
-    """
-    try:
-        importlib.import_module("tensorboardX")
-    except ImportError as error:
-        msg = (
-            "Events for TensorBoard need the package tensorboardX, which is not installed: "
-            "pip install 'garage[tensorboard]'. Or train without tensorboard=True, and export the events later."
-        )
-        raise DependencyError(msg) from error
 
 
 class TensorBoardEvents:
@@ -53,7 +34,6 @@ class TensorBoardEvents:
         times: when they were finished, in seconds since 1970, by epoch; unknown ones count as finished now.
 
     Raises:
-        DependencyError: the package tensorboardX is not installed.
         ArgumentError: the x axis is no metric, or no whole number; also from `record`.
         WriteError: the disk refused; also from `record` and `close`.
     """
@@ -65,8 +45,6 @@ class TensorBoardEvents:
         rows: Iterable[Mapping[str, Any]] = (),
         times: Mapping[int, float] | None = None,
     ) -> None:
-        need_tensorboardx()
-        self._protocol = importlib.import_module("tensorboardX.proto.event_pb2")
         self._x_axis = x_axis
         now, times = time.time(), times or {}
         self._path = folder
@@ -76,43 +54,35 @@ class TensorBoardEvents:
             # TensorBoard reads files in the order of their names, so this one is the last, whatever the clock says.
             seconds = max([int(now), *(_seconds_of(path) + 1 for path in older)])
             self._path = folder / f"{_PREFIX}{seconds}.{socket.gethostname()}{_OURS}"
-            self._writer = importlib.import_module("tensorboardX.record_writer").RecordWriter(str(self._path))
+            self._file = EventFile(self._path, now)
             try:
-                self._add(now, file_version=_VERSION)
-                self._add(now, session_log=self._protocol.SessionLog(status=self._protocol.SessionLog.START))
+                self._file.restart(now, 0)
                 for row in rows:
                     self._add_row(row, times.get(row["epoch"], now))
-                self._writer.flush()
+                self._file.flush()
             except BaseException:
-                self._writer.close()
+                self._file.close()
                 self._path.unlink()
                 raise
             for path in older:
                 if now - path.stat().st_mtime > _KEPT_SECONDS:
                     path.unlink()
-        self._flushed_at = time.monotonic()
 
     def record(self, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Append the points of an epoch."""
         with self._refusals():
             self._add_row({**metrics, "epoch": epoch}, time.time())
-            if time.monotonic() - self._flushed_at >= _FLUSHED_SECONDS:
-                self._writer.flush()
-                self._flushed_at = time.monotonic()
+            self._file.flush()
 
     def close(self) -> None:
         """Write out what is waiting."""
         with self._refusals():
-            self._writer.close()
+            self._file.close()
 
     def _add_row(self, row: Mapping[str, Any], at: float) -> None:
         names = sorted(row.keys() - {"epoch", "digest", self._x_axis})
         # NaN and infinity are strings in rows, as JSON has neither.
-        values = [{"tag": name, "simple_value": float(row[name])} for name in names]
-        self._add(at, step=self._step(row), summary={"value": values})
-
-    def _add(self, at: float, **content: Any) -> None:
-        self._writer.write(self._protocol.Event(wall_time=at, **content).SerializeToString())
+        self._file.scalars(at, self._step(row), {name: float(row[name]) for name in names})
 
     def _step(self, row: Mapping[str, Any]) -> int:
         value = row.get(self._x_axis)
