@@ -26,7 +26,6 @@ from garage.errors import ArgumentError, NoSnapshotError, StorageError
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.experiment.signals import answered
 from garage.recording.console import console, debug_log
-from garage.recording.tensorboard import need_tensorboardx
 from garage.storage.disk import Disk
 from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory
@@ -92,7 +91,7 @@ class Options:
         name_parameters: ``"passed"`` or ``"all"``: append those arguments to the name; None: append nothing.
         use_existing_dir: write into the directory even if it exists, instead of appending _1, _2 …
         x_axis: the column that curves are drawn over.
-        tensorboard: write events for TensorBoard, too; needs the extra ``tensorboard``.
+        tensorboard: write events for TensorBoard, too.
         quiet: print warnings and errors alone; debug.log gets all lines whatever is printed.
     """
 
@@ -170,8 +169,6 @@ class Experiment(Generic[R]):
             raise ArgumentError(msg)
         options = self.options.overridden(overrides[0]) if overrides else self.options
         options = options if launch is None else options.overridden(launch.options)
-        if options.tensorboard:
-            need_tensorboardx()
         everything = self._with_defaults(arguments)
         arguments_json = self.recorded(arguments)
         named = {None: {}, "passed": {p.name: arguments[p.name] for p in self.parameters if p.name in arguments}}

@@ -13,7 +13,6 @@ from garage.experiment.progress import Progress
 from garage.experiment.recorders import Recorders
 from garage.experiment.run_state import capture_state
 from garage.recording.console import debug_log
-from garage.recording.tensorboard import need_tensorboardx
 from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory, pretty
 from garage.storage.signing_key import own_key
@@ -82,8 +81,6 @@ def _new_writer(progress: Progress) -> RunWriter:
     if key is None:
         logger.warning("Snapshots are not signed: %s. To restore them without setup, pass trust=True", problem)
     goal = destination(progress.config, origin, run.seed)
-    if goal.info.tensorboard:
-        need_tensorboardx()
     if goal.last_epoch is not None and origin is not None and not origin.newest:
         rewind(RunDirectory(goal.path), goal.last_epoch)
     return RunWriter(
