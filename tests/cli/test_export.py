@@ -1,11 +1,16 @@
+import json
+import shutil
 import subprocess
 import sys
+from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
 from garage.storage.store import SnapshotStore
+from recording.watching_tensorboard import Watcher
 
 LOADED = """
 import sys
@@ -56,12 +61,75 @@ def test_what_cannot_be_is_refused(trained, words, code, message):
 
 def test_what_is_no_run_is_refused(garage):
     assert "there is no such directory" in garage("export", "nowhere", "--to", "npz", code=3).stderr
+    assert "There is no run in nowhere" in garage("export", "nowhere", "--to", "csv", code=3).stderr
+
+
+def test_metrics_to_csv_are_those_of_the_table(trained):
+    assert "Wrote the metrics of 4 epochs to sample.csv." in trained("export", trained.run_path, "--to", "csv").stdout
+    assert (trained.folder / "sample.csv").read_bytes() == (trained.run_path / "progress.csv").read_bytes()
+
+
+def test_metrics_to_parquet(trained):
+    trained("export", trained.run_path, "--to", "parquet", "-o", "deep/m.parquet")
+    frame = pd.read_parquet(trained.folder / "deep" / "m.parquet")
+    expected = pd.read_csv(trained.run_path / "progress.csv")
+    pd.testing.assert_frame_equal(frame, expected, check_exact=True)
+
+
+def test_metrics_up_to_an_epoch_and_some_of_them(trained):
+    trained("export", f"{trained.run_path}@1", "--to", "csv", "--only", "Evaluation/MaxReturn", "-o", "m.csv")
+    lines = (trained.folder / "m.csv").read_text().splitlines()
+    assert lines[0] == "epoch,TotalEnvSteps,Evaluation/MaxReturn"
+    assert len(lines) == 3
+    trained("export", f"{trained.run_path}@first", "--to", "csv", "--only", "policy", "-o", "m.csv")
+    assert len((trained.folder / "m.csv").read_text().splitlines()) == 2
+
+
+def test_metrics_to_events(trained):
+    for words in ([], ["--only", "Evaluation"]):
+        shutil.rmtree(trained.folder / "sample-tensorboard", ignore_errors=True)
+        assert "to sample-tensorboard." in trained("export", trained.run_path, "--to", "tensorboard", *words).stdout
+        rows = [json.loads(line) for line in (trained.run_path / "metrics.jsonl").read_text().splitlines()]
+        watcher = Watcher(trained.folder / "sample-tensorboard")
+        expected = [(row["TotalEnvSteps"], np.float32(row["Evaluation/AverageReturn"])) for row in rows]
+        assert watcher.points("Evaluation/AverageReturn") == expected
+    assert "policy/KL" not in watcher.look()
+
+
+def test_events_have_the_times_of_the_snapshots(trained):
+    trained("export", trained.run_path, "--to", "tensorboard")
+    found = Watcher(trained.folder / "sample-tensorboard").look()["Evaluation/AverageReturn"]
+    events = [json.loads(line) for line in (trained.run_path / "events.jsonl").read_text().splitlines()]
+    saved = [datetime.fromisoformat(event["at"]).timestamp() for event in events if event["event"] == "snapshot"]
+    assert [at for _, _, at in found] == saved
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "csv", "--only", "Evaluate"], "No metric of data/local/experiment/sample is named 'Evaluate'"),
+        (["--to", "csv", "-o", "code"], "it is a directory"),
+        (["--to", "tensorboard", "-o", "code/sample.py"], "it is a file"),
+    ],
+)
+def test_metrics_that_cannot_be_written(trained, words, message):
+    run = trained.run_path.relative_to(trained.folder)
+    assert message in trained("export", run, *words, code=2).stderr
+
+
+def test_a_run_without_metrics(trained):
+    (trained.run_path / "metrics.jsonl").unlink()
+    assert "There are no metrics in" in trained("export", trained.run_path, "--to", "csv", code=2).stderr
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["export", "{run}", "--to", "npz"],
+        ["export", "{run}", "--to", "csv"],
+        ["export", "{run}", "--to", "tensorboard"],
+        ["plot", "{run}"],
+        ["show", "{run}"],
         ["prune", "{run}", "--keep", "last"],
         ["du"],
     ],
