@@ -1,20 +1,25 @@
-"""One epoch of the page's size: the ports of ours side by side, against sb3-contrib's TRPO, interleaved in one process.
+"""One epoch of the page's size: the ports of ours side by side, beside others' TRPO, interleaved in one process.
 
-10,000 steps of CartPole-v1, a 4-32-32-2 tanh policy, one TRPO update, the baseline's fit and a snapshot: split
-into sampling, update and save, with policies whose episodes are about 20, 200 and 500 steps long. All sides
-act with the same weights at the start of every epoch and use their own defaults otherwise; sb3-contrib runs at
-its best number of environments. Ours collect whole episodes; those that are called "cut" collect fragments, so many
-steps whatever is in the middle of an episode, as sb3-contrib always does. One thread each. Each of ours is one
-training, whose epochs wait for their turn; an epoch is timed from its turn to the next epoch's beginning. sb3-contrib
-is timed by the calls that its ``learn`` makes, without its logger. Prints medians with the range, and the ratios of
-the medians; writes the same as JSON to ``--out``.
+10,000 steps, a tanh policy with two hidden layers of 32, one TRPO update, the baseline's fit and a snapshot: split
+into sampling, update and save. CartPole-v1 with policies whose episodes are about 20, 200 and 500 steps long, and
+Pendulum-v1, where all take 200. All sides act with the same weights at the start of every epoch and use their own
+defaults otherwise; a peer runs at its best number of environments. Ours collect whole episodes; those that are called
+"cut" collect fragments, so many steps whatever is in the middle of an episode, as the peers always do. One thread each.
+
+Each of ours is one training, whose epochs wait for their turn; an epoch is timed from its turn to the next epoch's
+beginning, so what is written in the background counts. A turn is several epochs in a row, and its first one is not in
+the medians, for ours and for the peers: it runs with the caches as another side left them, and while that one's last
+snapshot is still being written, and in no training do epochs of others lie between its own. JSON has it as "first".
+The sides take turns in rounds; the peers, whose epochs are long, in every third one.
+
+Prints medians with the range, and the ratios of the medians and of the fastest; writes the same as JSON to ``--out``.
+The peers are those of ``epoch_peers.py`` that are installed; behind a peer's name is its number of environments.
 """
 
 import argparse
 import contextlib
 import importlib
 import io
-import itertools
 import json
 import logging
 import os
@@ -25,21 +30,18 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import sb3_contrib
-import torch
-from stable_baselines3.common.env_util import make_vec_env
+from epoch_peers import BATCH, INSTALLED, MISSING, WIDTHS, WORLDS, World, best
 
 from garage.algos import TRPO
 from garage.baselines import LinearFeatureBaseline
-from garage.core.mlp import MLPShape
-from garage.core.mlp_actors import CategoricalMLPActor
+from garage.core.mlp_actors import MLPActor
 from garage.core.ports import Collect
 from garage.core.streams import Streams
 from garage.core.types import Metrics
@@ -47,10 +49,19 @@ from garage.envs import GymEnv
 from garage.experiment import ExperimentContext, TFTrainer, Trainer
 from garage.experiment.deterministic import set_seed
 
-BATCH = 10_000
-SHAPE = MLPShape((4, 32, 32, 2))
-TARGETS = (20, 200, 500)
 PARTS = ("sampling", "update", "save", "total")
+PEER_ROUNDS = 3
+
+Case = dict[str, dict[str, float]]
+"""Milliseconds of one side by part: median, min, max, first."""
+
+
+class Side(Protocol):
+    """Who is measured."""
+
+    def epoch(self, theta: np.ndarray) -> dict[str, float]:
+        """Seconds of one epoch by part, begun with these weights."""
+        ...
 
 
 class Paced(TRPO):
@@ -81,13 +92,13 @@ class Ours(threading.Thread):
 
     watch = Stopwatch()
 
-    def __init__(self, port: str, folder: str, *, fragments: bool = False) -> None:
+    def __init__(self, world: World, port: str, folder: Path, *, fragments: bool = False) -> None:
         super().__init__(daemon=True)
-        self.port, self.folder, self.fragments = port, folder, fragments
+        self.world, self.port, self.folder, self.fragments = world, port, folder, fragments
         self.theta: np.ndarray | None = None
-        self.mean_length = 0.0
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._begun = self._ended = 0.0
+        self._steps_before = 0
         self.start()
         self._done.acquire()
 
@@ -95,15 +106,16 @@ class Ours(threading.Thread):
         """Train, epoch by epoch as it is told to."""
         context = ExperimentContext(self.folder)
         policies = importlib.import_module(f"garage.{self.port}.policies")
+        kind = policies.GaussianMLPPolicy if self.world.n_log_stds else policies.CategoricalMLPPolicy
         with TFTrainer(context) if self.port == "tf" else contextlib.nullcontext(Trainer(context)) as trainer:
-            env = GymEnv("CartPole-v1")
-            policy = policies.CategoricalMLPPolicy(env.spec)
+            env = GymEnv(self.world.name)
             baseline = LinearFeatureBaseline(env.spec)
-            trainer.setup(Paced(env=env, policy=policy, baseline=baseline, fragments=self.fragments), env)
+            algo = Paced(env=env, policy=kind(env.spec), baseline=baseline, fragments=self.fragments)
+            trainer.setup(algo, env)
             self.trainer = trainer
             trainer.train(n_epochs=1_000_000, batch_size=BATCH)
 
-    def wait_for_turn(self, policy: CategoricalMLPActor) -> None:
+    def wait_for_turn(self, policy: MLPActor) -> None:
         """Report the last epoch and wait until the next one may run."""
         self._ended = time.perf_counter()
         self.present = policy.theta
@@ -115,7 +127,7 @@ class Ours(threading.Thread):
 
     def epoch(self, theta: np.ndarray | None = None) -> dict[str, float]:
         """Seconds of one epoch by part."""
-        self.theta = theta
+        self.theta, self._steps_before = theta, self.trainer.total_env_steps
         self._go.release()
         self._done.acquire()
         diagnosed, saving, saved = (
@@ -129,47 +141,9 @@ class Ours(threading.Thread):
         }
 
     def length(self) -> float:
-        """Mean length of the last epoch's episodes; in CartPole-v1, their mean return."""
-        return float(self.trainer._progress.metrics["Evaluation/AverageReturn"])
-
-
-class Theirs:
-    """sb3-contrib's TRPO with the same network, put back to the same weights before every epoch."""
-
-    def __init__(self, n_envs: int) -> None:
-        torch.set_num_threads(1)
-        arch = {"pi": [32, 32], "vf": [32, 32]}
-        warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
-        self.model = sb3_contrib.TRPO(
-            "MlpPolicy",
-            make_vec_env("CartPole-v1", n_envs, seed=1),
-            n_steps=BATCH // n_envs,
-            seed=1,
-            device="cpu",
-            policy_kwargs={"net_arch": arch, "activation_fn": torch.nn.Tanh},
-        )
-        self.steps = BATCH // n_envs * n_envs
-        self.model._setup_learn(self.steps)
-
-    def epoch(self, theta: np.ndarray) -> dict[str, float]:
-        """Seconds of one epoch by part, scaled up where the number of environments does not divide the batch."""
-        policy = self.model.policy
-        layers = [policy.mlp_extractor.policy_net[0], policy.mlp_extractor.policy_net[2], policy.action_net]
-        with torch.no_grad():
-            for layer, (weights, biases) in zip(layers, SHAPE.layers(theta), strict=True):
-                layer.weight.copy_(torch.tensor(weights.T.copy()))
-                layer.bias.copy_(torch.tensor(biases.copy()))
-        _, callback = self.model._setup_learn(self.steps)
-        times = [time.perf_counter()]
-        self.model.collect_rollouts(self.model.env, callback, self.model.rollout_buffer, self.model.n_steps)
-        times.append(time.perf_counter())
-        self.model.train()
-        times.append(time.perf_counter())
-        self.model.save(io.BytesIO())
-        times.append(time.perf_counter())
-        scale = BATCH / self.steps
-        sampling, update, save = (scale * (b - a) for a, b in itertools.pairwise(times))
-        return {"sampling": sampling, "update": update, "save": save, "total": sampling + update + save}
+        """Steps of the last epoch over episodes that ended in it."""
+        n_steps = self.trainer.total_env_steps - self._steps_before
+        return n_steps / float(self.trainer._progress.metrics["Evaluation/NumEpisodes"])
 
 
 @contextlib.contextmanager
@@ -179,71 +153,98 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def thetas(scratch: str) -> dict[int, np.ndarray]:
-    """Weights whose episodes are about as long as each target."""
-    teacher, found = Ours("np", f"{scratch}/teacher"), {}
-    while len(found) < len(TARGETS):
+def thetas(world: World, folder: Path) -> dict[int, np.ndarray]:
+    """Weights whose episodes are about as long as each of the world's lengths."""
+    teacher, found = Ours(world, "np", folder), {}
+    while len(found) < len(world.lengths):
         used = teacher.present
         teacher.epoch()
-        for target in TARGETS:
-            if target not in found and teacher.length() >= 0.95 * target:
-                found[target] = used.copy()
+        for length in world.lengths:
+            if length not in found and teacher.length() >= 0.95 * length:
+                found[length] = used.copy()
     return found
 
 
-def summary(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Median and range of each part, in milliseconds."""
+def turns_of(
+    sides: Mapping[str, Side], theta: np.ndarray, arguments: argparse.Namespace
+) -> dict[str, list[list[dict[str, float]]]]:
+    """Each side's turns, epoch by epoch, the first ones too."""
+    turns: dict[str, list[list[dict[str, float]]]] = {name: [] for name in sides}
+    for index in range(arguments.rounds):
+        for name, side in sides.items():
+            ours = isinstance(side, Ours)
+            if ours or index % PEER_ROUNDS == 0:
+                n_counted = arguments.turn if ours else arguments.peer_turn
+                turns[name].append([side.epoch(theta) for _ in range(1 + n_counted)])
+    return turns
+
+
+def summary(turns: list[list[dict[str, float]]]) -> Case:
+    """Of each part in milliseconds: median and range without the turns' first epochs, and the median of these."""
     return {
         part: {
             "median": 1e3 * statistics.median(values),
             "min": 1e3 * min(values),
             "max": 1e3 * max(values),
+            "first": 1e3 * statistics.median(turn[0][part] for turn in turns),
         }
         for part in PARTS
-        for values in [[sample[part] for sample in samples]]
+        for values in [[epoch[part] for turn in turns for epoch in turn[1:]]]
     }
+
+
+def table(cases: Mapping[str, Case]) -> str:
+    """A line a side; how many times the first side's epoch its own takes: of medians, and of the fastest epochs."""
+    first = next(iter(cases))
+    lines = []
+    for name, parts in cases.items():
+        cells = [f"{part} {c['median']:7.1f} ({c['min']:.1f} to {c['max']:.1f})" for part, c in parts.items()]
+        ratios = [parts["total"][kind] / cases[first]["total"][kind] for kind in ("median", "min")]
+        lines.append(f"  {name:16} {'  '.join(cells)}  {ratios[0]:.2f} ({ratios[1]:.2f}) of {first}'s")
+    return "\n".join(lines)
+
+
+def measured(world: World, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[int, float, dict[str, Case]]]:
+    """For each length of the world's: the length, the mean length found, and what was measured of each side."""
+    starts = thetas(world, folder / "teacher")
+    sides: dict[str, Side] = {port: Ours(world, port, folder / port) for port in arguments.ports}
+    sides |= {f"{port}, cut": Ours(world, port, folder / f"{port}-cut", fragments=True) for port in arguments.cut}
+    ours = list(sides.values())
+    for kind in INSTALLED:
+        peer = best(kind, world, arguments.widths, starts[200])
+        sides[f"{peer.name}, {peer.n_envs}"] = peer
+    for length, theta in starts.items():
+        for side in ours:
+            side.epoch(theta)  # the start rule now knows how long these episodes are
+        turns = turns_of(sides, theta, arguments)
+        yield length, ours[0].length(), {name: summary(values) for name, values in turns.items()}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--turn", type=int, default=5, help="epochs of a turn of ours that count")
+    parser.add_argument("--peer-turn", type=int, default=1, help="epochs of a turn of a peer's that count")
     parser.add_argument("--ports", nargs="+", default=["np", "torch", "tf"])
     parser.add_argument("--cut", nargs="*", default=["np"], help="ports that collect fragments too")
-    parser.add_argument("--widths", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="numbers of environments of the peers")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     report = {"machine": platform.platform(), "cpu_count": os.cpu_count(), "batch": BATCH, "cases": {}}
+    report |= {"turn": arguments.turn, "peer_turn": arguments.peer_turn}
     logging.getLogger("garage").addHandler(Ours.watch)
     printed = sys.stdout
+    for name in MISSING:
+        print(f"{name} is not installed and left out")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, quiet():
         set_seed(1)
-        starts = thetas(scratch)
-        sides = {port: Ours(port, f"{scratch}/{port}") for port in arguments.ports}
-        sides |= {f"{port}, cut": Ours(port, f"{scratch}/{port}-cut", fragments=True) for port in arguments.cut}
-        peers = {n: Theirs(n) for n in arguments.widths}
-        best = min(peers, key=lambda n: min(peers[n].epoch(starts[200])["total"] for _ in range(2)))
-        print(f"sb3-contrib is fastest with {best} of {arguments.widths} environments", file=printed)
-        for target in TARGETS:
-            samples = {name: [] for name in (*sides, "sb3-contrib")}
-            for side in sides.values():
-                side.epoch(starts[target])  # the start rule now knows how long these episodes are
-            for index in range(arguments.rounds):
-                for name, side in sides.items():
-                    samples[name].append(side.epoch(starts[target]))
-                if index % 3 == 0:
-                    samples["sb3-contrib"].append(peers[best].epoch(starts[target]))
-            case = {name: summary(values) for name, values in samples.items()}
-            report["cases"][target] = case
-            length = sides[arguments.ports[0]].length()
-            print(f"\nmean length near {target} (measured {length:.0f}); milliseconds", file=printed)
-            for name, parts in case.items():
-                cells = [f"{part} {c['median']:7.1f} ({c['min']:.1f} to {c['max']:.1f})" for part, c in parts.items()]
-                ratio = case["sb3-contrib"]["total"]["median"] / parts["total"]["median"]
-                of_first = parts["total"]["median"] / case[arguments.ports[0]]["total"]["median"]
-                ratios = f"{ratio:5.1f} times sb3-contrib, {of_first:.2f} of {arguments.ports[0]}'s time"
-                print(f"  {name:12} {'  '.join(cells)}  {ratios}", file=printed, flush=True)
-    report["peer_width"] = best
+        for name in arguments.worlds:
+            for length, found, case in measured(WORLDS[name], Path(scratch, name), arguments):
+                report["cases"][f"{name}, {length}"] = case
+                print(f"\n{name}, mean length near {length} (measured {found:.0f}); milliseconds", file=printed)
+                print(table(case), file=printed, flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=2))
 
