@@ -17,7 +17,7 @@ class TrainArgs:
     Attributes:
         n_epochs: in all, not in addition.
         batch_size: steps of an epoch.
-        plot: show the policy while it learns.
+        plot: show the policy after each epoch.
         store_episodes: keep the last epoch's episodes in the snapshot.
         pause_for_plot: wait for Enter after each plot.
         start_epoch: the first epoch to compute.

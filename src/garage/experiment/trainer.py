@@ -165,7 +165,7 @@ class Trainer:
         Args:
             n_epochs: in all.
             batch_size: about how many environment steps an epoch; started episodes are finished.
-            plot: show the policy while it learns.
+            plot: after each epoch, show the policy in a window or, without a screen, film it to ``videos/``.
             store_episodes: keep the last epoch's episodes in the snapshot, as ``trainer.stats.last_episode``.
             pause_for_plot: wait for Enter after each plot.
 

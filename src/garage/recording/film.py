@@ -34,7 +34,7 @@ _ENCODINGS = {
 SUFFIXES = tuple(_ENCODINGS)
 _NO_FFMPEG = (
     'Films need ffmpeg, which is not installed. Install it with: pip install "garage[video]", or with your system\'s '
-    "package manager"
+    "package manager."
 )
 
 

@@ -13,19 +13,20 @@ import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from garage.core.streams import Streams
 from garage.envs.rendered import PICTURES, WINDOW, Stage
-from garage.errors import GarageError
+from garage.errors import GarageError, WorldError
 from garage.experiment.viewing.episodes import episode
 from garage.experiment.viewing.messages import Beginning, Request, Told, receive, send
-from garage.experiment.viewing.screen import has_screen
 from garage.recording.film import Film
 from garage.sampler.pickling import register_worlds, unpickled
 
 _NICENESS = 10
 _REDRAW_SECONDS = 0.1
 _LAST_FRAME_SECONDS = 0.5
+_SDL_BLIND = {"dummy", "offscreen"}
 _GL_LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")}
 _GL_ADVICE = (
     " Without a screen, MuJoCo draws by EGL or OSMesa: install libegl1 and libgl1-mesa-dri, or libosmesa6 (their names "
@@ -86,6 +87,8 @@ class Showing:
                         raise EOFError
                     if film is not None:
                         film.add(stage.picture())
+                    elif len(rewards) == 1 + 1:  # the first step opens it at the latest
+                        _check_window()
                     if time.monotonic() > ends_at:
                         break
                 if film is not None:
@@ -108,18 +111,34 @@ def _prepare(mode: str) -> None:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     if mode == PICTURES:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        if not has_screen():
-            os.environ.setdefault("MUJOCO_GL", _gl_backend())
+        backend = _gl_backend()
+        if backend is not None:
+            os.environ.setdefault("MUJOCO_GL", backend)
 
 
-def _gl_backend() -> str:
-    """What draws without a screen here."""
+def _gl_backend() -> str | None:
+    """What draws without a screen here; None if nothing does, as far as is known."""
     for backend, names in _GL_LIBRARIES.items():
         for name in names:
             with contextlib.suppress(OSError):
                 ctypes.CDLL(name)
                 return backend
-    return "egl"
+    return None
+
+
+def _check_window() -> None:
+    """Make sure that there is one: if the screen does not answer, SDL draws where nobody sees it, and says nothing.
+
+    Raises:
+        WorldError: there is none.
+    """
+    pygame: Any = sys.modules.get("pygame")
+    if pygame is None or "SDL_VIDEODRIVER" in os.environ or not pygame.display.get_init():
+        return
+    driver = pygame.display.get_driver()
+    if driver in _SDL_BLIND:
+        msg = f"SDL found no screen at DISPLAY={os.environ.get('DISPLAY', '')!r}, and draws {driver}."
+        raise WorldError(msg)
 
 
 def _advice() -> str:

@@ -19,7 +19,7 @@ _STARTED_BY = (
     "import sys; sys.path[:] = sys.argv[2:]; from garage.experiment.viewing.child import main; main(int(sys.argv[1]))"
 )
 """With the path of the script that trains, for its modules; the script itself is not run again."""
-_MOST_CHARACTERS = 2_000
+_MOST_LINES = 5
 
 
 class Viewer:
@@ -92,7 +92,8 @@ class Viewer:
     def _how_it_died(self) -> str:
         status = self._process.wait()
         self._words.seek(0)
-        said = self._words.read().decode(errors="replace").strip()[-_MOST_CHARACTERS:]
+        lines = self._words.read().decode(errors="replace").split("\n")
+        said = "\n".join([line for line in lines if line.strip()][-_MOST_LINES:])
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
         return f"{how}; it said: {said}" if said else how
 
