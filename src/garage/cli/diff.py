@@ -9,6 +9,7 @@ import msgspec
 
 from garage.cli import snapshot_name
 from garage.cli.output import print_json, ranges
+from garage.cli.run_names import snapshots_of
 from garage.cli.terminal import echo
 from garage.errors import DamagedError
 from garage.storage import comparison
@@ -112,8 +113,8 @@ class Difference(msgspec.Struct, kw_only=True):
 
 
 @click.command()
-@click.argument("a", metavar="A[@EPOCH]")
-@click.argument("b", metavar="B[@EPOCH]")
+@click.argument("a", metavar="A[@EPOCH]", shell_complete=snapshots_of)
+@click.argument("b", metavar="B[@EPOCH]", shell_complete=snapshots_of)
 @click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
 @click.pass_context
 def diff(ctx: click.Context, a: str, b: str, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from garage.cli.output import print_json, print_table
+from garage.cli.run_names import runs_of
 from garage.cli.run_summary import runs_below, say_unreadable
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError
@@ -15,7 +16,9 @@ _DATA = Path("data") / "local"
 
 
 @click.command()
-@click.argument("directories", nargs=-1, type=click.Path(path_type=Path), metavar="[DIR|RUN]...")
+@click.argument(
+    "directories", nargs=-1, type=click.Path(path_type=Path), metavar="[DIR|RUN]...", shell_complete=runs_of
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
 def du(directories: tuple[Path, ...], *, as_json: bool) -> None:
     """Show the bytes that runs take up on the disk: RUN, or all below DIR (default: data/local).

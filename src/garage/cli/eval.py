@@ -10,7 +10,7 @@ import numpy as np
 from garage import process
 from garage.cli import recorded_mode, snapshot_name
 from garage.cli.output import pairs, print_json
-from garage.cli.run_names import runs_of
+from garage.cli.run_names import snapshots_of
 from garage.cli.terminal import echo
 from garage.core.greedy_policy import GreedyPolicy
 from garage.core.spaces import check_fit
@@ -27,7 +27,7 @@ _LEVEL = 0.95
 
 
 @click.command("eval")
-@click.argument("run", metavar="RUN[@EPOCH]", shell_complete=runs_of)
+@click.argument("run", metavar="RUN[@EPOCH]", shell_complete=snapshots_of)
 @click.option("--episodes", "n_episodes", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @click.option("--stochastic", is_flag=True, help="Draw actions, as in training; by default the most likely are taken.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the episodes.")

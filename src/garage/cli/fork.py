@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from garage.cli import parameters, snapshot_name
+from garage.cli.run_names import snapshots_of
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.storage import fork as forking
@@ -17,7 +18,7 @@ from garage.storage.signing_key import find_key
 
 
 @click.command(options_metavar="", context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("run", required=False, metavar="RUN[@EPOCH]")
+@click.argument("run", required=False, metavar="RUN[@EPOCH]", shell_complete=snapshots_of)
 @click.argument("new", required=False, metavar="NEW")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
 @click.option("--help", "-h", "wants_help", is_flag=True, help="Show this.")

@@ -3,6 +3,7 @@
 import click
 
 from garage.cli import snapshot_name
+from garage.cli.run_names import snapshots_of
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.storage import pins
@@ -10,7 +11,7 @@ from garage.storage.run_directory import RunDirectory
 
 
 @click.command()
-@click.argument("run", metavar="RUN[@EPOCH]")
+@click.argument("run", metavar="RUN[@EPOCH]", shell_complete=snapshots_of)
 @click.option("--remove", is_flag=True, help="Let the snapshot of EPOCH go again when its mode lets it go.")
 def pin(run: str, *, remove: bool) -> None:
     """Keep RUN's newest snapshot, or that of EPOCH (or first, last, best), until it is unpinned.

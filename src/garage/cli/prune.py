@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from garage.cli.output import print_json, ranges
+from garage.cli.run_names import runs_of
 from garage.cli.terminal import echo
 from garage.storage import prune as pruning
 from garage.storage.run_directory import RunDirectory
@@ -13,7 +14,7 @@ from garage.storage.signing_key import find_key
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
 @click.option(
     "--keep",
     "words",

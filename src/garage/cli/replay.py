@@ -8,6 +8,7 @@ import msgspec
 
 from garage.cli import recorded_mode, snapshot_name
 from garage.cli.output import print_json
+from garage.cli.run_names import runs_of
 from garage.cli.terminal import echo
 from garage.experiment.rerun import Compared, Message, Parted, Plan, Request
 from garage.experiment.scratch import rerun_elsewhere
@@ -17,7 +18,7 @@ _DIFFERENT = 8
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
 @click.option(
     "--from",
     "which",

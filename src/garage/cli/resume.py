@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from garage.cli import recorded_mode, samplers, snapshot_name
+from garage.cli.run_names import runs_of
 from garage.errors import NothingLeftError
 from garage.experiment import portable
 from garage.experiment.recipes import surroundings_of
@@ -22,7 +23,7 @@ from garage.storage.writer import rewind as abandon_after
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
 @click.option(
     "--from",
     "which",

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from garage.cli.output import pairs, ranges
+from garage.cli.run_names import runs_of
 from garage.cli.terminal import plain
 from garage.errors import DamagedError, SigningKeyError
 from garage.storage.manifest import Manifest
@@ -25,7 +26,7 @@ _SHORT = 12
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
 @click.pass_context
 def trust(ctx: click.Context, run: Path) -> None:
     """Let the code of RUN be run as if it were your own: sign its snapshots with your key.
