@@ -87,6 +87,20 @@ def test_answers_are_numpys_in_single_precision(name):
     assert_same_answers(CASES[name], "float32", 1e-4)
 
 
+def test_two_actions_of_which_one_is_all_but_certain_are_numpys():
+    ours, numpys = pair(CASES["two actions"])
+    batch = batch_for(ours)
+    sure = np.array(ours.theta)
+    sure[-1], sure[-2] = 300.0, -300.0  # biases of the outputs
+    ours.theta = numpys.theta = sure
+    a, b = ours.objective(batch), numpys.objective(batch)
+    for theta in (sure, sure + 0.1):
+        np.testing.assert_allclose(a.evaluate(theta)[0], b.evaluate(theta)[0], rtol=1e-12, atol=1e-12)
+        assert math.isclose(a.evaluate(theta).kl, b.evaluate(theta).kl, rel_tol=1e-10, abs_tol=1e-12)
+        got, expected = (objective.score(theta, np.ones(300), 1.0) for objective in (a, b))
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_a_deviation_below_the_least_counts_as_it_and_learns_nothing():
     assert_same_answers(CASES["one force"], "float64", 1e-10, min_std=1.0)
     ours, _ = pair(CASES["forces in a square"], min_std=0.5)

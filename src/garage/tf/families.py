@@ -108,6 +108,54 @@ class Categorical:
         return weighted - distributions.p * tf.reduce_sum(weighted, 1, keepdims=True), extra
 
 
+class TwoProbabilities(NamedTuple):
+    """Distributions over two actions of N steps; each ``[N, 1]``."""
+
+    log_p: Tensor
+    """Of the second action."""
+    log_q: Tensor
+    """Of the first one."""
+    p: Tensor
+    q: Tensor
+
+
+class TwoActions:
+    """One of two actions, with one output: the log-odds of the second one, z.
+
+    It is `Categorical` in the one coordinate that matters: a constant added to both of its outputs changes nothing.
+    """
+
+    n_actions = 2
+    n_outputs = 1
+    n_extra = 0
+
+    def rows(self, actions: Array, dtype: "np.dtype[Any]") -> Array:
+        """1 for the second action, else 0."""
+        return actions.astype(dtype)[:, np.newaxis]
+
+    def distributions(self, outputs: Tensor, extra: Tensor) -> TwoProbabilities:  # noqa: ARG002 - it has none
+        """``log p = -log(1 + exp(-z))``, ``log q = -log(1 + exp(z))``."""
+        log_p, log_q = -tf.nn.softplus(-outputs), -tf.nn.softplus(outputs)
+        return TwoProbabilities(log_p, log_q, tf.exp(log_p), tf.exp(log_q))
+
+    def log_likelihoods(self, distributions: TwoProbabilities, actions: Tensor) -> Tensor:
+        """``log p`` or ``log q``."""
+        return tf.where(actions > 0, distributions.log_p, distributions.log_q)[:, 0]
+
+    def kl(self, old: TwoProbabilities, new: TwoProbabilities) -> Tensor:
+        """As `Categorical.kl`, over both actions."""
+        return (old.p * (old.log_p - new.log_p) + old.q * (old.log_q - new.log_q))[:, 0]
+
+    def entropies(self, distributions: TwoProbabilities) -> Tensor:
+        """``-p log p - q log q``."""
+        log_p, log_q, p, q = distributions
+        return -(p * log_p + q * log_q)[:, 0]
+
+    def fisher(self, distributions: TwoProbabilities, outputs: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        """``p q d``."""
+        return distributions.p * distributions.q * outputs, extra
+
+
 class Normals(NamedTuple):
     """Diagonal normal distributions of N steps."""
 

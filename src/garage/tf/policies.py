@@ -8,7 +8,7 @@ from typing import Any
 
 from garage.core.mlp_actors import CategoricalMLPActor, GaussianMLPActor
 from garage.core.types import EnvSpec, EpisodeBatch
-from garage.tf.families import Categorical, DiagonalGaussian
+from garage.tf.families import Categorical, DiagonalGaussian, TwoActions
 from garage.tf.flat_variable import FlatVariable
 from garage.tf.objective import MLPGraph, MLPObjective
 
@@ -27,7 +27,8 @@ class CategoricalMLPPolicy(CategoricalMLPActor):
     ) -> None:
         super().__init__(env_spec, hidden_sizes, name=name, dtype=dtype)
         variable = FlatVariable(self.name, self.n_parameters, self.dtype)
-        self._questions = MLPGraph(variable, self.shape, Categorical(self.n_outputs), self.dtype)
+        family = TwoActions() if self.n_outputs == TwoActions.n_actions else Categorical(self.n_outputs)
+        self._questions = MLPGraph(variable, self.shape, family, self.dtype)
 
     @property
     def graph(self) -> Any:  # noqa: ANN401 - TensorFlow has no types
