@@ -1,5 +1,6 @@
 """A worker process: runs the groups that it is given until its trainer has gone; started by `WorkerProcess`."""
 
+import faulthandler
 import fcntl
 import os
 import select
@@ -34,6 +35,7 @@ def main(channel: int, lifeline: int, pulse: int) -> None:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - see above
     _die_with(lifeline)
     del sys.argv[1:]
+    faulthandler.enable()  # what ends in native code says where it was
     beats = mapped(pulse, PULSE_BYTES).cast("d")
 
     def progress(n_started: int) -> None:
