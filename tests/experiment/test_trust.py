@@ -421,7 +421,10 @@ def test_a_new_user_does_not_notice_anything(tmp_path, monkeypatch):
 
 
 def test_recipes_alone_are_unpickled():
-    """But for the world that `check-env` hands to its own other process. And nothing reads arrays by unpickling."""
+    """But for what processes of one user hand to each other: `check-env` a world, a sampler and its workers groups.
+
+    And nothing reads arrays by unpickling.
+    """
     found = set()
     package = Path(garage.__file__).parent
     for path in package.rglob("*.py"):
@@ -436,7 +439,7 @@ def test_recipes_alone_are_unpickled():
                 continue
             if names & {"pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib", "np.load", "torch.load"}:
                 found.add(str(path.relative_to(package)))
-    assert found == {"experiment/recipes.py", "envs/trials.py"}
+    assert found == {"experiment/recipes.py", "envs/trials.py", "sampler/packed.py", "sampler/pickling.py"}
 
 
 def test_recipes_are_loaded_in_few_places():
@@ -447,4 +450,5 @@ def test_recipes_are_loaded_in_few_places():
         for path in package.rglob("*.py")
         if any(call in path.read_text(encoding="utf-8") for call in ("recipes.load(", "recipes.load_opaque("))
     }
-    assert callers == {"experiment/restoring.py", "experiment/run_state.py", "experiment/load_policy.py"}
+    names = {"load_env", "load_policy", "restoring", "run_state"}
+    assert callers == {f"experiment/{name}.py" for name in names}
