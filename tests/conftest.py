@@ -12,7 +12,7 @@ from hypothesis import settings
 
 # Before anything is imported or started, so that processes that tests start have it too.
 os.environ["GARAGE_SIGNING_KEY"] = secrets.token_hex(32)
-os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would write one of its own
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # Ray would write one of its own
 
 # How long an example takes says more about who else uses the machine than about the code.
 settings.register_profile("garage", deadline=None)

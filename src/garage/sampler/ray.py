@@ -116,8 +116,9 @@ class RaySampler:
         """End the actors, and the cluster if it was started by this sampler; the next `run` starts new ones."""
         workers, self._workers = self._workers, []
         if workers and ray.is_initialized():
-            ended = [worker.actor.close.remote() for worker in workers]
-            ray.wait(ended, num_returns=len(ended), timeout=_SECONDS_TO_END)
+            ended = [worker.actor.close.remote() for worker in workers if worker.is_ready]
+            if ended:
+                ray.wait(ended, num_returns=len(ended), timeout=_SECONDS_TO_END)
             for worker in workers:
                 worker.kill()
         self._parts.clear()

@@ -27,6 +27,7 @@ __all__ = ["LOCAL", "Cluster", "connect", "ray"]
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, started for this process."""
 
+_MOST_PORT = 65_535
 _FOR_STARTED = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -71,17 +72,13 @@ def connect(address: str | None, n_cpus: int, within_seconds: float) -> Cluster:
         ClusterError: it does not answer, or this process is connected to another one.
     """
     wanted = address or os.environ.get("RAY_ADDRESS") or LOCAL
-    if "://" in wanted:
-        msg = (
-            f"Expected the address of a Ray cluster as host:port, 'auto' or 'local', got {wanted!r}. Ray's client "
-            "is not supported: start the experiment on a machine of the cluster, for example by `ray job submit`."
-        )
-        raise ArgumentError(msg)
+    place = _place_of(wanted)
     connection = _Process.connection
     if connection is None and ray.is_initialized():
         _need_same(wanted if address else None, ray.get_runtime_context().gcs_address)
         return Cluster(None)
     if connection is None:
+        _knock(place, wanted, within_seconds)
         connection = _Connection(wanted, n_cpus, within_seconds)
     else:
         _need_same(wanted, connection.address)
@@ -103,13 +100,12 @@ class _Connection:
         self._error: BaseException | None = None
         self._is_answered, self._is_over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name="garage ray", daemon=True)
-        _knock(address, within_seconds)
         self._thread.start()
         if not self._is_answered.wait(within_seconds):
             self._is_over.set()
             _refuse(address, f"it takes more than {within_seconds:g} s", None)
         if self._error is not None:
-            _refuse(address, f"{type(self._error).__name__}: {self._error}", self._error)
+            _refuse(address, _reasons(self._error), self._error)
 
     def end(self) -> None:
         """End it, and wait for that."""
@@ -139,25 +135,36 @@ class _Process:
     connection: _Connection | None = None
 
 
-def _knock(address: str, within_seconds: float) -> None:
-    """Look whether anybody listens, for Ray asks for a long time.
+def _place_of(address: str) -> tuple[str, int] | None:
+    """Host and port, or None where Ray looks by itself.
 
     Raises:
         ArgumentError: it is no address.
-        ClusterError: nobody does.
     """
     if address in {LOCAL, "auto"}:
-        return
+        return None
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or "://" in address or not port.isdecimal() or int(port) > _MOST_PORT:
         msg = (
-            f"Expected a Ray cluster's address as host:port, such as 10.0.0.1:6379, 'auto' or 'local', got {address!r}."
+            f"Expected a Ray cluster's address as host:port, such as 10.0.0.1:6379, 'auto' or 'local'; got {address}. "
+            "Ray's client, ray://, is not supported: start the experiment on a machine of the cluster, for example by "
+            "`ray job submit`."
         )
         raise ArgumentError(msg)
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=within_seconds).close()
-    except (OSError, OverflowError) as error:
-        _refuse(address, str(error), error)
+    return host.strip("[]"), int(port)
+
+
+def _knock(place: tuple[str, int] | None, address: str, within_seconds: float) -> None:
+    """Look whether anybody listens, for Ray asks for a long time.
+
+    Raises:
+        ClusterError: nobody does.
+    """
+    if place is not None:
+        try:
+            socket.create_connection(place, timeout=within_seconds).close()
+        except OSError as error:
+            _refuse(address, str(error), error)
 
 
 def _need_same(wanted: str | None, present: str) -> None:
@@ -176,6 +183,15 @@ def _refuse(address: str, reason: str, cause: BaseException | None) -> NoReturn:
         "prints its address."
     )
     raise ClusterError(msg) from cause
+
+
+def _reasons(error: BaseException | None) -> str:
+    """An error and its causes, the first line of each."""
+    said = []
+    while error is not None:
+        said.append(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}")
+        error = error.__cause__ or error.__context__
+    return "; because of ".join(said)
 
 
 @contextlib.contextmanager
