@@ -439,7 +439,8 @@ def test_recipes_alone_are_unpickled():
                 continue
             if names & {"pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib", "np.load", "torch.load"}:
                 found.add(str(path.relative_to(package)))
-    assert found == {"experiment/recipes.py", "envs/trials.py", "sampler/packed.py", "sampler/pickling.py"}
+    samplers = {f"sampler/{name}.py" for name in ("channel", "packed", "pickling", "worker_process")}
+    assert found == {"experiment/recipes.py", "envs/trials.py"} | samplers
 
 
 def test_recipes_are_loaded_in_few_places():
