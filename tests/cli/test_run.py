@@ -1,7 +1,10 @@
+import json
 import shutil
 import signal
 
 import pytest
+
+from recording.watching_tensorboard import Watcher
 
 TWO = """
 from garage import wrap_experiment
@@ -124,3 +127,12 @@ def test_classes_of_the_file_are_found_from_elsewhere(trained, tmp_path_factory)
     shutil.copytree(trained.run_path, elsewhere)
     trained("resume", elsewhere, "--n-epochs", 5)
     assert max(trained.digests(elsewhere)) == 4
+
+
+def test_events_for_tensorboard_when_asked_for_and_from_then_on(garage):
+    garage("run", "--tensorboard", "code/sample.py", "--n-epochs", 2)
+    watcher = Watcher(garage.run_path)
+    assert len(watcher.points("Evaluation/AverageReturn")) == 2
+    garage("resume", garage.run_path, "--n-epochs", 3)
+    rows = [json.loads(line) for line in (garage.run_path / "metrics.jsonl").read_text().splitlines()]
+    assert [x for x, _ in watcher.points("Evaluation/AverageReturn")] == [row["TotalEnvSteps"] for row in rows]

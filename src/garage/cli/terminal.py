@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import click
 
-_COMMAND = re.compile(r"`[^`]+`|\b(?:garage|pip|apt|chmod) [a-z][^`;:]*$|pip (?:un)?install [^.;]*[^.;\s]")
-"""What a message says to run: what stands in backticks, and command lines that end a line."""
+_COMMAND = re.compile(r"""`[^`]+`|\bpip (?:un)?install (?:'[^']+'|"[^"]+")|^ *garage [a-z].*$""")
+"""What a message says to run: what stands in backticks, what is to be installed, and lines that are commands."""
 
 
 class Colour(StrEnum):
