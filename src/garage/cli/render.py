@@ -50,7 +50,7 @@ def render(  # noqa: PLR0913 - one parameter an option
     """Film how the policy of RUN's newest snapshot acts, or that of EPOCH (or first, last, best).
 
     The same seed gives the same episodes. The run's world is rebuilt from its recipe, which runs the code that it
-    names; with --env ID none of it is run. A file that is there is replaced.
+    names; with --env ID, and a policy of garage's, none of it is run. A file that is there is replaced.
     """
     path, which = snapshot_name.split(run)
     manifest = SnapshotStore(path).read("last" if which is None else which, with_recipe=False, only=()).manifest
