@@ -14,6 +14,7 @@ from cli.conftest import Commands
 from garage.cli.sweep_trials import split_setting, trials_of
 from garage.errors import ArgumentError
 from garage.recording.intervals import bootstrap_interval, interquartile_mean
+from sampler.ray_clusters import ray_processes, scratch
 
 WORDS = ("sweep", "code/sample.py", "--set", "n_epochs=3", "--set", "batch-size=60,90")
 
@@ -164,6 +165,26 @@ def test_stopped_in_any_way_the_same_command_goes_on_to_the_same_end(garage):
     assert garage.digests(paths[1]) == garage.digests(garage.folder / "alone")
 
 
+@pytest.mark.long
+def test_trials_on_ray_go_on_here(garage):
+    pytest.importorskip("ray")
+    words = ("sweep", "code/sample.py", "--set", "n_epochs=40", "--seeds", 3, "--workers", 2)
+    paths = [garage.folder / "data/local/experiment" / f"sample_n_epochs=40_seed={seed}" for seed in (1, 2, 3)]
+    with scratch() as folder:
+        process = garage.start(*words, "--on", "ray", "--ray", "local")
+        wait_until(lambda: [n_rows(path) > 1 for path in paths[:2]], process)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 75, said
+        assert said.count(": stopped\n") == 2
+        assert ray_processes(folder) == []
+    assert not trial_processes(garage.folder)
+    assert not paths[2].exists()
+    assert "3 trials of sample: 2 to go on with, 1 to start, 2 at once." in garage(*words).stderr
+    garage("run", "code/sample.py", "--n-epochs", 40, "--seed", 2, "--log-dir", "alone")
+    assert garage.digests(paths[1]) == garage.digests(garage.folder / "alone")
+
+
 def test_a_file_that_has_changed_since(garage_swept):
     text = garage_swept.file.read_text()
     garage_swept.file.write_text(text.replace("fails=False", "fails=None"))
@@ -180,6 +201,7 @@ def test_a_file_that_has_changed_since(garage_swept):
         (["--set", "n_epochs=3", "--set", "n-epochs=4"], "--set gives n_epochs twice"),
         (["--set", "n_epochs=3,03"], "Two trials would be the run"),
         (["--set", "seed=1,2", "--seeds", "2"], "leave one out"),
+        (["--ray", "auto"], "--ray auto says which cluster --on ray means"),
         (["--seeds", "0"], "0 is not in the range x>=1"),
         (["--metric", "Evaluation/Average", "--set", "n_epochs=3", "--set", "batch_size=60"], "--metric takes one of"),
     ],

@@ -1,9 +1,11 @@
 """``garage sweep``: run an experiment with many parameters and seeds, and say what came out."""
 
+import importlib
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import click
 
@@ -23,6 +25,7 @@ _FAILED = 1
 _IN_USE = exit_code(InUseError())
 _STATES = {0: "finished", STOPPED: "stopped", _IN_USE: "running"}
 _INDENT = "    "
+_PLACES = ("local", "ray")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +38,8 @@ _INDENT = "    "
     help="Values of a parameter; all combinations are run. Commas within brackets separate nothing.",
 )
 @click.option("--seeds", "n_seeds", type=click.IntRange(min=1), help="Run seeds 1 to this, or those of --set seed=3,7.")
+@click.option("--on", type=click.Choice(_PLACES), default="local", show_default=True, help="Where trials run.")
+@click.option("--ray", metavar="ADDRESS|local", help="With --on ray: its address (default: RAY_ADDRESS, or local).")
 @click.option("--workers", type=click.IntRange(min=1), help="Trials at once; by default one a CPU.")
 @click.option("--metric", default=RETURN, show_default=True, help="The column of the table of metrics to compare.")
 @click.option(
@@ -53,6 +58,8 @@ def sweep(  # noqa: PLR0913 - one parameter an option
     settings: tuple[str, ...],
     *,
     n_seeds: int | None,
+    on: str,
+    ray: str | None,
     workers: int | None,
     metric: str,
     last_epochs: int,
@@ -72,11 +79,13 @@ def sweep(  # noqa: PLR0913 - one parameter an option
     measure = Measure(metric, last_epochs)
     states = {trial: _state(trial.path()) for trial in trials}
     todo = [trial for trial, state in states.items() if state not in {"finished", "running"}]
-    n_at_once = min(workers or n_usable_cpus(), len(todo))
+    place = _place(on, ray, workers or n_usable_cpus()) if todo else None
+    n_at_once = min(workers or (n_usable_cpus() if place is None else place.n_cpus), len(todo))
     _announce(experiment.name, list(states.values()), n_at_once)
 
     def start(trial: Trial) -> TrialProcess:
-        return LocalProcess(_words(target, trial, is_portable=is_portable))
+        words = _words(target, trial, is_portable=is_portable)
+        return LocalProcess(words) if place is None else place.start(words)
 
     def ended(trial: Trial, status: int, process: TrialProcess) -> None:
         states[trial] = _STATES.get(status, "failed")
@@ -88,6 +97,9 @@ def sweep(  # noqa: PLR0913 - one parameter an option
     except (KeyboardInterrupt, SystemExit):
         echo(f"Interrupted. To go on: {shlex.join(['garage', *sys.argv[1:]])}", err=True)
         raise
+    finally:
+        if place is not None:
+            place.close()
     results = [_result(trial, state, measure) for trial, state in states.items()]
     if is_json:
         print_json(as_json(results, measure))
@@ -95,6 +107,34 @@ def sweep(  # noqa: PLR0913 - one parameter an option
         show(results, measure)
     if any(result.state != "finished" for result in results):
         ctx.exit(_FAILED)
+
+
+class _Remote(Protocol):
+    """Where trials run that do not run here."""
+
+    @property
+    def n_cpus(self) -> int:
+        """How many can run at once."""
+        ...
+
+    def start(self, words: Sequence[str]) -> TrialProcess:
+        """Start ``garage`` with these words."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+def _place(on: str, address: str | None, n_cpus: int) -> _Remote | None:
+    """The cluster, or None for this machine."""
+    if on == "local":
+        if address is not None:
+            msg = f"--ray {address} says which cluster --on ray means; --on local, the default, runs trials here."
+            raise click.UsageError(msg)
+        return None
+    trials: _Remote = importlib.import_module("garage.cli.sweep_actors").RayTrials(address, n_cpus)  # loads Ray
+    return trials
 
 
 def _words(target: str, trial: Trial, *, is_portable: bool) -> list[str]:

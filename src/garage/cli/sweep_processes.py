@@ -117,6 +117,10 @@ class LocalProcess:
         """See `TrialProcess`."""
         return self._process.poll()
 
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        return self._process.wait()
+
     def stop(self) -> None:
         """See `TrialProcess`."""
         with contextlib.suppress(BrokenPipeError):  # it has just ended
