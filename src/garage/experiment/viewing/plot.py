@@ -77,7 +77,10 @@ class Plot:
 
     def __enter__(self) -> Self:
         """Start the process that shows, so that it is ready after the first epoch."""
-        set_aside(self._folder, self._args.start_epoch)
+        try:
+            set_aside(self._folder, self._args.start_epoch)
+        except OSError as error:
+            logger.warning("Films of epochs that are computed anew stay where they are: %s", error)
         if self._args.plot:
             self._start(WINDOW if has_screen() else PICTURES)
         if self._pauses and not _is_at_terminal():
