@@ -305,6 +305,16 @@ def test_a_run_of_a_graph_needs_one_to_be_rebuilt(capsys):
     assert np.array_equal(policy.theta, theta)
 
 
+def test_evaluations_leave_no_trace():
+    train("plain")
+    set_seed(1)
+    with TFTrainer(ExperimentContext("run"), eval_every=1, eval_episodes=2) as trainer:
+        trainer.setup(*parts())
+        trainer.train(n_epochs=3, batch_size=60)
+    assert digests("run") == digests("plain")
+    assert [row["EvaluationGreedy/NumEpisodes"] for row in rows("run")] == [2, 2, 2]
+
+
 def test_the_command_goes_on_with_it():
     train("undisturbed", 5)
     train("run")
