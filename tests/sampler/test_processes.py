@@ -159,6 +159,15 @@ def test_policies_of_frameworks_act_without_them(sampler, port):
     with graph_session() if port == "tf" else contextlib.nullcontext():
         policy = mlp(policies.GaussianMLPPolicy, env)
     assert run(sampler, groups_of(env, policy=policy)) == run(LocalSampler(), groups_of(env, policy=policy))
+    if port == "tf":
+
+        class Mine(policies.GaussianMLPPolicy):
+            """A user's own class, which needs a graph to be rebuilt."""
+
+        with graph_session():
+            own = mlp(Mine, env)
+        with pytest.raises(UnsendableError, match="Cannot rebuild the policy in a worker: OrderError"):
+            sampler.run(groups_of(env, policy=own))
     read = "import pickle, sys; pickle.load(sys.stdin.buffer); print(*sys.modules)"
     told = subprocess.run([sys.executable, "-c", read], input=pickled_policy(policy), capture_output=True, check=True)
     assert not {"torch", "tensorflow"} & set(told.stdout.decode().split())

@@ -17,7 +17,7 @@ from gymnasium.envs import registration
 from garage.core.ports import Env, Policy, Stateful
 from garage.core.recipe import Component
 from garage.core.types import State
-from garage.errors import GarageError, UnsendableError
+from garage.errors import GarageError, UnsendableError, WorldError
 from garage.sampler.actors import actor_call
 
 logger = logging.getLogger(__name__)
@@ -69,10 +69,11 @@ def unpickled(what: str, pickled: bytes) -> Any:  # noqa: ANN401 - users' own cl
 
     Raises:
         UnsendableError: it cannot be rebuilt there.
+        WorldError: the world cannot be made there.
     """
     try:
         return cloudpickle.loads(pickled)
-    except GarageError:
+    except WorldError:
         raise
     except Exception as error:
         msg = (
