@@ -12,10 +12,11 @@ pytest.importorskip("pygame")
 
 def test_a_film_of_a_snapshot(trained):
     run = trained.run_path
-    said = trained("render", f"{run}@2", "-o", "a.mp4", "--episodes", 2, "--seed", 3).stdout
+    words = ["--episodes", 2, "--seed", 3, "--max-steps", 30]
+    said = trained("render", f"{run}@2", "-o", "a.mp4", *words).stdout
     assert said.startswith("Wrote a.mp4: ")
     assert "of epoch 2. Returns: " in said
-    assert trained("render", f"{run}@2", "-o", "b.mp4", "--episodes", 2, "--seed", 3).stdout == said.replace("a.", "b.")
+    assert trained("render", f"{run}@2", "-o", "b.mp4", *words).stdout == said.replace("a.", "b.")
     first, second = map(int, re.findall(r"in (\d+) steps", said))
     shown = frames(trained.folder / "a.mp4")
     assert len(shown) == first + second + 2 * (1 + 25)  # the beginnings, and half a second for each end
@@ -30,12 +31,14 @@ def test_a_world_that_is_named_runs_nothing_of_the_run(trained, monkeypatch):
     assert "garage trust" in trained("render", run, code=6).stderr
     assert not list(trained.folder.glob("*.mp4"))
     (run / "recipe").write_bytes(b"no recipe")
-    said = trained("render", run, "--env", "CartPole-v1", "--stochastic", "--fps", 10, "-o", "a.gif").stdout
+    said = trained(
+        "render", run, "--env", "CartPole-v1", "--stochastic", "--fps", 10, "--max-steps", 5, "-o", "a.gif"
+    ).stdout
     assert said.startswith("Wrote a.gif: ")
 
 
 def test_by_default_it_is_named_for_the_snapshot(trained):
-    assert "Wrote sample@3.mp4" in trained("render", trained.run_path).stdout
+    assert "Wrote sample@3.mp4" in trained("render", trained.run_path, "--max-steps", 5).stdout
     assert (trained.folder / "sample@3.mp4").stat().st_size
 
 
