@@ -192,6 +192,15 @@ def test_batches_and_threads_give_the_same_physics(n_threads):
     assert seen[0] == seen[1]
 
 
+def test_without_batches_threads_of_pythons_step_the_physics(monkeypatch):
+    assert isinstance(physics.physics_of(HalfCheetah, 2), BatchedPhysics)
+    monkeypatch.setattr(physics, "_HAS_BATCHES", False)
+    older = physics.physics_of(HalfCheetah, 2)
+    assert isinstance(older, ThreadedPhysics)
+    older.close()
+    assert compare("HalfCheetah-v5", 3, 30)[0] > 50
+
+
 def test_an_action_that_is_no_number_does_what_it_does_in_gymnasium():
     for world in ("HalfCheetah-v5", "Humanoid-v5"):
         lanes, reference = GymEnv(world).make_lanes(2), Reference(world)
