@@ -153,17 +153,19 @@ def test_an_error_that_cannot_be_rebuilt_goes_as_words():
     assert "StubbornError" in str(caught.value.__cause__)
 
 
-def test_a_group_is_described_by_the_seeds_that_may_be_in_its_lanes():
+def test_a_group_is_described_by_the_seeds_of_its_episodes():
     group = group_of(Ladder(), n_lanes=2, index=3)
-    seeds = [streams_of(group).world_seed(ordinal) for ordinal in range(5)]
+    seeds = [streams_of(group).world_seed(ordinal) for ordinal in range(100)]
     assert describe(group, 0) == "group 3 of epoch 0 (train), before its first episode"
-    assert describe(group, 5).endswith(f"in one of the episodes with the seeds {seeds[3]}, {seeds[4]}")
+    assert describe(group, 5).endswith(f"in one of the episodes with the seeds {', '.join(map(str, seeds[4::-1]))}")
+    assert f"seeds {seeds[99]}, {seeds[98]}" in describe(group, 100)
+    assert describe(group, 100).endswith(f", {seeds[36]}, …")
     cut = LocalSampler().run(
         [dataclasses.replace(group_of(Ladder(lambda _: 99), n_lanes=2), n_steps=9, fragments=True)]
     )[0]
     carried = dataclasses.replace(group_of(Ladder(), n_lanes=2), call=1, carried=cut.carried)
     first = [streams_of(group_of(Ladder())).world_seed(ordinal) for ordinal in range(2)]
-    assert describe(carried, 0).endswith(f"seeds {first[0]}, {first[1]}")
+    assert describe(carried, 0).endswith(f"seeds {first[1]}, {first[0]}")
 
 
 class Table(Component):

@@ -294,21 +294,19 @@ class Workbench:
 
 
 def describe(group: Group, n_started: int) -> str:
-    """A group in words, with the seeds of the episodes that may be in its lanes.
+    """A group in words, with the seeds of the episodes that it had in its lanes so far, the last one first.
 
     Args:
         group: which.
         n_started: how many episodes it has started, carried ones not counted.
     """
-    streams = group.streams.at(group.epoch, group.call, group.index)
-    seeds = [streams.world_seed(ordinal) for ordinal in range(max(0, n_started - group.n_lanes), n_started)]
+    addresses = [(group.epoch, group.call, ordinal) for ordinal in range(n_started)]
     if group.carried:
         cut = InFlight.from_state(group.carried)
-        addresses = zip(cut.epochs.tolist(), cut.calls.tolist(), cut.episodes.tolist(), strict=True)
-        carried = [group.streams.at(epoch, call, group.index).world_seed(ordinal) for epoch, call, ordinal in addresses]
-        seeds = [*carried, *seeds][-group.n_lanes :]
-    said = ", ".join(map(str, seeds[:_MOST_SEEDS])) + (", …" if len(seeds) > _MOST_SEEDS else "")
-    episodes = f"in one of the episodes with the seeds {said}" if seeds else "before its first episode"
+        addresses[:0] = zip(cut.epochs.tolist(), cut.calls.tolist(), cut.episodes.tolist(), strict=True)
+    last = [group.streams.at(epoch, call, group.index).world_seed(n) for epoch, call, n in addresses[-_MOST_SEEDS:]]
+    said = ", ".join(map(str, last[::-1])) + (", …" if len(addresses) > _MOST_SEEDS else "")
+    episodes = f"in one of the episodes with the seeds {said}" if last else "before its first episode"
     return f"group {group.index} of epoch {group.epoch} ({group.streams.path[-1]}), {episodes}"
 
 
