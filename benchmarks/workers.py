@@ -24,20 +24,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gymnasium
 import numpy as np
+import ray
 from gymnasium import spaces
 
-from garage.core.ports import Group, Sampler
+from garage.core.ports import Group
 from garage.core.streams import Streams
 from garage.envs import GymEnv
 from garage.np.policies import GaussianMLPPolicy
 from garage.sampler import LocalSampler, ProcessSampler
+from garage.sampler.ray import RaySampler
 
 BAR = 1.7
 N_GROUPS = 8
 EPISODE_STEPS = 25
 LARGE = 40_000
 
-KINDS: dict[str, Callable[[int], Sampler]] = {"processes": ProcessSampler}
+Workers = ProcessSampler | RaySampler
+
+
+def on_ray(n_workers: int) -> RaySampler:
+    """On a cluster of this machine that has room for all samplers of a comparison at once."""
+    if not ray.is_initialized():
+        ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    return RaySampler(n_workers=n_workers)
+
+
+KINDS: dict[str, Callable[[int], Workers]] = {"processes": ProcessSampler, "ray": on_ray}
 """How each kind of sampler is made with so many workers."""
 
 
@@ -97,10 +109,12 @@ def groups_of(n_groups: int, n_operations: int, *, size: int = 4, n_lanes: int =
     return [Group(env, policy, streams, 0, 0, index, **shared, **rest) for index in range(n_groups)]
 
 
-def in_turns(samplers: dict[str, Sampler], groups: list[Group], rounds: int) -> dict[str, list[float]]:
+def in_turns(samplers: dict[str, Workers | LocalSampler], groups: list[Group], rounds: int) -> dict[str, list[float]]:
     """Seconds of each sampler's runs, which take turns; the first ones, which make lanes, are left out."""
     for sampler in samplers.values():
         sampler.run(groups)
+        while not isinstance(sampler, LocalSampler) and len(sampler.pids) < (sampler.n_workers or 1):
+            sampler.run(groups)  # for Ray starts them one after the other
     found: dict[str, list[float]] = {name: [] for name in samplers}
     for index in range(rounds):
         names = list(samplers) if index % 2 else list(samplers)[::-1]
@@ -115,10 +129,10 @@ def cell(values: list[float], unit: str, digits: int = 1) -> str:
     return f"{middle:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def heavy(kind: str, make: Callable[[int], Sampler], rounds: int) -> dict[str, Any]:
+def heavy(kind: str, make: Callable[[int], Workers], rounds: int) -> dict[str, Any]:
     """How much faster two workers are than one."""
     n_operations = operations_of(1e-3)
-    samplers: dict[str, Sampler] = {"one": make(1), "two": make(2), "here": LocalSampler()}
+    samplers: dict[str, Workers | LocalSampler] = {"one": make(1), "two": make(2), "here": LocalSampler()}
     found = in_turns(samplers, groups_of(N_GROUPS, n_operations), rounds)
     for sampler in samplers.values():
         sampler.close()
@@ -129,10 +143,10 @@ def heavy(kind: str, make: Callable[[int], Sampler], rounds: int) -> dict[str, A
     return {"operations": n_operations, "seconds": found, "ratios": ratios, "bar": BAR}
 
 
-def light(kind: str, make: Callable[[int], Sampler], rounds: int) -> dict[str, Any]:
+def light(kind: str, make: Callable[[int], Workers], rounds: int) -> dict[str, Any]:
     """What a group and a collect cost more than in this process, in microseconds."""
     report: dict[str, Any] = {}
-    samplers: dict[str, Sampler] = {"worker": make(1), "here": LocalSampler()}
+    samplers: dict[str, Workers | LocalSampler] = {"worker": make(1), "here": LocalSampler()}
     for words, size, few, many in (("light", 4, 8, 64), ("large", LARGE, 1, 5)):
         shape = {"size": size, "n_episodes": 1 if size == 4 else 2}
         times = {n: in_turns(samplers, groups_of(n, 1, **shape), rounds) for n in (few, many)}

@@ -7,14 +7,21 @@ from garage.core.streams import Streams
 from garage.errors import NonFiniteError, WorldRaisedError
 from garage.np.policies import GaussianMLPPolicy
 from garage.sampler import LocalSampler, ProcessSampler
+from sampler.ray_clusters import scratch
 from sampler.toy_worlds import Ladder, bits, five_to_twelve, group_of, streams_of
 
-SAMPLERS = {"local": LocalSampler, "processes": lambda: ProcessSampler(2)}
+
+def on_ray():
+    return pytest.importorskip("garage.sampler.ray").RaySampler("local", 2)
+
+
+SAMPLERS = {"local": LocalSampler, "processes": lambda: ProcessSampler(2), "ray": on_ray}
 
 
 @pytest.fixture(params=SAMPLERS.values(), ids=SAMPLERS.keys(), scope="module")
 def make(request):
-    return request.param
+    with scratch():
+        yield request.param
 
 
 @pytest.fixture(scope="module")

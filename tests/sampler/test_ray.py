@@ -119,13 +119,12 @@ def test_errors_come_back_as_from_any_worker(sampler):
     assert run(sampler, groups_of(Ladder(three_to_nine))) == expected()
 
 
-def test_a_cluster_without_room(sampler):
-    while len(sampler.pids) < 2:  # a collect does not wait for the last worker to start
-        assert run(sampler, groups_of(Ladder(three_to_nine))) == expected()
-    late = RaySampler("local", 1, timeout_seconds=2.0)
-    with pytest.raises(WorkerDiedError, match=r"None of 1 workers has started .* one CPU, and 0 are free\."):
-        late.run(groups_of(Ladder(three_to_nine)))
-    late.close()
+def test_another_sampler_beside_it(sampler):
+    with_room = RaySampler("local", 1)
+    for each in (sampler, with_room, sampler):
+        assert run(each, groups_of(Ladder(three_to_nine))) == expected()
+    with_room.close()
+    with_room.close()
     assert run(sampler, groups_of(Ladder(three_to_nine))) == expected()
 
 
@@ -185,6 +184,13 @@ def test_a_cluster_of_somebody_elses_stays():
 
 
 @pytest.mark.long
+def test_a_cluster_without_room():
+    with scratch() as folder, running_cluster(folder, n_cpus=0) as address:
+        said = said_of([address], timeout_seconds=2.0)
+    assert "None of 1 workers has started on the Ray cluster within 2 s: each needs one CPU, and 0 are free." in said
+
+
+@pytest.mark.long
 def test_a_local_cluster_ends_with_a_trainer_that_is_killed():
     with scratch() as folder:
         attach("local", dies=True, n_workers=2)
@@ -195,25 +201,29 @@ def test_a_local_cluster_ends_with_a_trainer_that_is_killed():
         assert ray_processes(folder) == []
 
 
-NOBODY = """
-    from garage.errors import ClusterError
+REFUSED = """
+    from garage.errors import WorkerError
     from garage.sampler.ray import RaySampler
     from sampler.toy_worlds import Ladder, group_of
     for address in {addresses!r}:
         try:
-            RaySampler(address, answer_seconds=2.0).run([group_of(Ladder(), n_episodes=1)])
-        except ClusterError as error:
+            RaySampler(address, **{options!r}).run([group_of(Ladder(), n_episodes=1)])
+        except WorkerError as error:
             print(error)
 """
+
+
+def said_of(addresses, **options):
+    """What a script prints that is refused."""
+    script = textwrap.dedent(REFUSED.format(addresses=addresses, options=options))
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=with_tests(), capture_output=True, text=True, timeout=90, check=True).stdout
 
 
 def test_an_address_that_does_not_answer():
     with socket.create_server(("127.0.0.1", 0)) as server:
         silent = f"127.0.0.1:{server.getsockname()[1]}"
-        script = textwrap.dedent(NOBODY.format(addresses=["127.0.0.1:1", silent]))
-        command = [sys.executable, "-c", script]
-        done = subprocess.run(command, env=with_tests(), capture_output=True, text=True, timeout=60, check=True)
-    refused, waited = done.stdout.splitlines()
+        refused, waited = said_of(["127.0.0.1:1", silent], answer_seconds=2.0).splitlines()
     assert re.match(r"No Ray cluster answers at 127\.0\.0\.1:1: .*refused\. `ray status --address", refused)
     assert waited.startswith(f"No Ray cluster answers at {silent}: it takes more than 2 s. ")
 

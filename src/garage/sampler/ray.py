@@ -42,8 +42,8 @@ class RaySampler:
     are, and which of them runs which group, changes no result. Actors and nodes that are lost cost time: their groups
     are run again.
 
-    Each actor needs one CPU of the cluster, garage in the version of this process, and the modules that the world and
-    the policy come from; they are looked for where this process finds them, so a disk that all nodes share is enough.
+    Each actor needs garage in the version of this process, the modules that the world and the policy come from, which
+    are looked for where this process finds them, and on a cluster that runs already one CPU.
 
     Args:
         address: ``host:port`` of the cluster's head, ``"auto"`` for one that runs on this machine, or ``"local"`` to
@@ -143,7 +143,8 @@ class RaySampler:
         n_needed = min(n_workers, len(handout.waiting) + len(handout.running))
         is_foreign = self._cluster is not None and not self._cluster.is_started
         while len(self._workers) < n_needed:
-            self._workers.append(_RemoteWorker(_deciding_variables() if is_foreign else {}))
+            # On a cluster of this process's own, several samplers may share the CPUs, as processes do.
+            self._workers.append(_RemoteWorker(1, _deciding_variables()) if is_foreign else _RemoteWorker(0, {}))
         for worker in self._workers:
             if handout.waiting and worker.is_ready and worker not in handout.running:
                 worker.give(handout.packed.groups[handout.give(worker)], self._parts)
@@ -241,11 +242,11 @@ class _RemoteWorker:
         n_started: how many episodes its group had started by then.
     """
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, n_cpus: int, variables: Mapping[str, str]) -> None:
         options: dict[str, Any] = {"runtime_env": {"env_vars": dict(variables)}} if variables else {}
         # Of a group of its own, `pulse` answers while `run` is running.
         remote: Any = ray.remote  # its stub knows no concurrency_groups
-        kind = remote(num_cpus=1, max_restarts=0, concurrency_groups={"pulse": 1}, **options)(_Worker)
+        kind = remote(num_cpus=n_cpus, max_restarts=0, concurrency_groups={"pulse": 1}, **options)(_Worker)
         self.actor = kind.remote(sys.path, str(Path.cwd()), _VERSION)
         self.awaited: Any = self.actor.start.remote()
         self.node, self.pid = "a node", 0
