@@ -73,7 +73,7 @@ def test_going_on_by_its_own_script_needs_no_trust(theirs):
 
 
 def test_show_says_who_signed_it(theirs, monkeypatch):
-    printed = theirs("show", theirs.run_path).stdout
+    printed = " ".join(theirs("show", theirs.run_path).stdout.split())
     assert f", and yours is '{my_id()}'; its code does not run before `garage trust`" in printed
     assert json.loads(theirs("show", theirs.run_path, "--json").stdout)["signer"] == "another key"
     theirs("trust", theirs.run_path)
