@@ -4,8 +4,11 @@ Activations carry a column of ones, so one product serves weights and biases, wh
 made once: to cut a view takes PyTorch as long as a small product.
 """
 
-from typing import NamedTuple
+import itertools
+import math
+from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +17,7 @@ from garage.torch.objective import in_blocks
 
 BLOCK_ROWS = 4096
 """A constant of the format: another one gives other last bits."""
+_ALIGNED_BYTES: Final = 64
 
 
 class Block(NamedTuple):
@@ -47,12 +51,19 @@ class MLPLayers:
         n, hidden_sizes = len(inputs), shape.sizes[1:-1]
         self._sizes = shape.sizes
         self.rows = in_blocks(n, BLOCK_ROWS)
-        entering = [inputs.new_empty(n, size + 1) for size in shape.sizes[:-1]]
+        rooms = iter(
+            _rooms(
+                [(n, size + 1) for size in shape.sizes[:-1]]
+                + [(n, size) for size in hidden_sizes]
+                + [(min(BLOCK_ROWS, n), size) for size in hidden_sizes],
+                inputs,
+            )
+        )
+        entering = [next(rooms) for _ in shape.sizes[:-1]]
+        factors, scratch = ([next(rooms) for _ in hidden_sizes] for _ in range(2))
         entering[0][:, :-1] = inputs
         for values in entering:
             values[:, -1] = 1.0
-        factors = [inputs.new_empty(n, size) for size in hidden_sizes]
-        scratch = [inputs.new_empty(min(BLOCK_ROWS, n), size) for size in hidden_sizes]
         self.blocks = [
             Block(
                 [values[rows] for values in entering],
@@ -79,6 +90,27 @@ class MLPLayers:
             matrices.append(vector[start:stop].view(inputs + 1, outputs))
             start = stop
         return matrices
+
+
+def _rooms(shapes: list[tuple[int, int]], like: Tensor) -> list[Tensor]:
+    """Tensors of no values yet, in one piece of memory, of the dtype and on the device of another one.
+
+    On the host it is NumPy's: of so large a piece it asks the system for huge pages, as PyTorch does not, and the first
+    touch of small ones can take longer than all products of an epoch. Each tensor is aligned as PyTorch aligns them.
+    """
+    step = _ALIGNED_BYTES // like.element_size()
+    sizes = [math.ceil(rows * columns / step) * step for rows, columns in shapes]
+    if like.device.type == "cpu":
+        memory = torch.from_numpy(np.empty(sum(sizes) + step, like.numpy().dtype))
+        start = -memory.data_ptr() % _ALIGNED_BYTES // like.element_size()
+        memory = memory[start : start + sum(sizes)]
+    else:
+        memory = like.new_empty(sum(sizes))
+    starts = itertools.accumulate(sizes, initial=0)
+    return [
+        memory[at : at + rows * columns].view(rows, columns)
+        for at, (rows, columns) in zip(starts, shapes, strict=False)
+    ]
 
 
 def put_slopes(hidden: Tensor, out: Tensor) -> None:
