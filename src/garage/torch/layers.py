@@ -95,8 +95,8 @@ class MLPLayers:
 def _rooms(shapes: list[tuple[int, int]], like: Tensor) -> list[Tensor]:
     """Tensors of no values yet, in one piece of memory, of the dtype and on the device of another one.
 
-    On the host it is NumPy's: of so large a piece it asks the system for huge pages, as PyTorch does not, and the first
-    touch of small ones can take longer than all products of an epoch. Each tensor is aligned as PyTorch aligns them.
+    On the host it is NumPy's, which asks the system for huge pages for so large a piece, as PyTorch does not; to touch
+    small pages first takes as long as some Fisher products. Each tensor is aligned as PyTorch aligns them.
     """
     step = _ALIGNED_BYTES // like.element_size()
     sizes = [math.ceil(rows * columns / step) * step for rows, columns in shapes]
