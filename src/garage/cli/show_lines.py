@@ -171,8 +171,9 @@ def _where(provenance: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str
     if world:
         yield "world", str(world.get("description"))
     made_with = _mapping(provenance, "fingerprint")
-    threads = f"{made_with.get('threads')} of {provenance.get('cores')} cores' threads"
-    yield "machine", f"{provenance.get('host')}, {made_with.get('cpu')}, {threads}, {made_with.get('libc')}"
+    threads = f"threads {made_with.get('threads')}"
+    cores = f"cores {provenance.get('cores')}"
+    yield "machine", f"{provenance.get('host')}, {made_with.get('cpu')}, {cores}, {threads}, {made_with.get('libc')}"
 
 
 def _start(provenance: Mapping[str, Any]) -> str:
@@ -201,7 +202,7 @@ def _code(provenance: Mapping[str, Any], path: Path) -> str:
 
 def _snapshot(manifest: Manifest, signed: str) -> Iterator[tuple[str, str]]:
     yield "digest", manifest.digest
-    yield "train args", " ".join(f"{name}={value}" for name, value in manifest.train_args.items())
+    yield "train args", " ".join(f"{name}={value}" for name, value in manifest.train_args.items() if value)
     yield "recipe", f"none: {manifest.recipe_problem}" if manifest.recipe is None else manifest.recipe[:_SHORT]
     if manifest.opaque:
         yield "opaque", ", ".join(f"{leaf.path} ({leaf_size(leaf):,} bytes)" for leaf in manifest.opaque)
