@@ -13,6 +13,7 @@ Prints medians with the range (of hundreds: with the quartiles), and ratios of t
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -33,10 +34,10 @@ BAR = 1.05
 HUNDRED, TURN = 100, 10
 DEFAULTS = {"batch": 4_000, "lanes": None, "width": 32, "mode": "last", "epochs_before": 0}
 CASES: Mapping[str, tuple[str, Sequence[Any], Mapping[str, Any]]] = {
-    "batch size, steps": ("batch", (500, 2_000, 10_000, 40_000), {}),
+    "batch": ("batch size, steps", (500, 2_000, 10_000, 40_000), {}),
     "lanes": ("lanes", (1, 4, 16, 64), {}),
-    "network, units in each of two layers": ("width", (16, 32, 64, 128, 256), {}),
-    "snapshots in the run": ("epochs_before", (0, 100, 300, 1_000), {"mode": "all", "batch": 200}),
+    "width": ("network, units in each of two layers", (16, 32, 64, 128, 256), {}),
+    "epochs_before": ("snapshots in the run", (0, 100, 300, 1_000), {"mode": "all", "batch": 200}),
 }
 KINDS = {
     "epoch_ms": "epoch, clock, ms",
@@ -182,18 +183,21 @@ def cell(values: list[float], *, quartiles: bool = False) -> str:
     return f"{statistics.median(values):8.2f} ({low:.2f} to {high:.2f})"
 
 
-def grown(folder: Path, name: str, n_rounds: int) -> dict[str, list[dict[str, float]]]:
+def grown(folder: Path, option: str, n_rounds: int) -> dict[str, list[dict[str, float]]]:
     """One case of `CASES`, all of its values in turns."""
-    option, settings, others = CASES[name]
-    trainings = {value: Training(folder / f"{option}-{value}", **others, **{option: value}) for value in settings}
+    name, settings, others = CASES[option]
     samples: dict[str, list[dict[str, float]]] = {str(value): [] for value in settings}
-    for value, training in trainings.items():
-        training.epochs(3 + (value if option == "epochs_before" else 0))
-    for _ in range(n_rounds):
+    with contextlib.ExitStack() as on_end:
+        trainings = {
+            value: on_end.enter_context(Training(folder / f"{option}-{value}", **others, **{option: value}))
+            for value in settings
+        }
         for value, training in trainings.items():
-            samples[str(value)] += training.epochs(1)
-    for training in trainings.values():
-        training.__exit__()
+            training.epochs(3 + (value if option == "epochs_before" else 0))
+        for _ in range(n_rounds):
+            for value, training in trainings.items():
+                # What is written in the background after a turn's last epoch is counted for none.
+                samples[str(value)] += training.epochs(TURN if option == "epochs_before" else 1)
     print(f"\n{name}" + "".join(f"; {key} {value}" for key, value in others.items()))
     for value, measured in samples.items():
         clock, processor = (cell(values_of(measured, kind)) for kind in ("epoch_ms", "processor_ms"))
@@ -228,6 +232,7 @@ def main() -> None:
     """Measure, print, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--epochs", type=int, default=2_000, help="of the long runs, in hundreds; 0 leaves them out")
     parser.add_argument("--batch", type=int, default=500, help="of the long runs, in steps")
     parser.add_argument("--folder", type=Path, default=Path())
@@ -241,7 +246,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder.absolute(), ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if given.rounds:
-            report |= {case: grown(folder, case, given.rounds) for case in CASES}
+            report |= {case: grown(folder, case, given.rounds) for case in given.cases}
         for mode in ("last", "all") if given.epochs else ():
             report[f"{given.epochs} epochs, mode {mode}"] = creep(folder, mode, given.epochs, given.batch)
     if given.out is not None:
