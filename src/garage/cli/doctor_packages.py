@@ -21,7 +21,7 @@ _DECISIVE = ("numpy", "gymnasium", "torch", "tensorflow", "tensorflow-cpu", "muj
 _OPTIONAL = {
     "torch": ("torch", "policies and networks in PyTorch"),
     "tensorflow": ("tf", "policies in TensorFlow"),
-    "tensorboardX": ("tensorboard", "events for TensorBoard"),
+    "tensorboard": ("tensorboard", "looking at the events of runs in TensorBoard"),
     "matplotlib": ("plot", "`garage plot`"),
     "pandas": ("pandas", "`trainer.to_frame()`"),
     "pyarrow": ("parquet", "`garage export --to parquet`"),
