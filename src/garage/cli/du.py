@@ -33,7 +33,7 @@ def du(directories: tuple[Path, ...], *, as_json: bool) -> None:
             raise ArgumentError(msg)
     roots = directories or (_DATA,)
     found = {path.resolve(): path for root in roots for path in runs_below(root, say_unreadable)}
-    runs, total = usage(sorted(found.values()))
+    runs, total = usage(sorted(found.values()), say_unreadable)
     if as_json:
         print_json({"runs": msgspec.to_builtins(runs), "total": total})
     elif runs:

@@ -65,6 +65,9 @@ def _view(path: Path, epoch: int | None) -> View:
     rows = []
     with contextlib.suppress(StorageError):  # `garage verify` names what is damaged there
         rows = metric_rows(path, epoch)
+    (on_disk,), _ = usage([path], lambda error: problems.append(f"Cannot look into {error.filename}: {error.strerror}"))
+        [path], lambda error: problems.append(f"Cannot look into {error.filename}: {error.strerror}.")
+    )
     return View(
         path=path,
         info=info,
@@ -78,7 +81,7 @@ def _view(path: Path, epoch: int | None) -> View:
         rows=rows,
         provenance=store.directory.provenance(),
         counts=counts(store.directory),
-        n_bytes=usage([path])[1],
+        n_bytes=on_disk.bytes,
         continuation=_continuation(path, manifest, [each.epoch for each in whole], summary.n_epochs or 0),
     )
 

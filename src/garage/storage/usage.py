@@ -1,7 +1,7 @@
 """What runs take up on the disk. Reads names and sizes only, and no file."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,15 +35,19 @@ class _File(NamedTuple):
     of_snapshots: bool
 
 
-def usage(paths: Iterable[Path]) -> tuple[list[Usage], int]:
+def usage(paths: Iterable[Path], on_error: Callable[[OSError], None]) -> tuple[list[Usage], int]:
     """What each run takes up, and all of them together, a file with several names counted once.
 
     Files that disappear meanwhile do not count; symbolic links are not followed.
+
+    Args:
+        paths: of the runs.
+        on_error: is told of each file and directory that cannot be looked into, and therefore does not count.
     """
     runs: list[Usage] = []
     together: dict[tuple[int, int], int] = {}
     for path in paths:
-        files = _files(path)
+        files = _files(path, on_error)
         together |= {inode: file.bytes for inode, file in files.items()}
         n_bytes = sum(file.bytes for file in files.values())
         shared = sum(file.bytes for file in files.values() if file.n_links > file.n_names)
@@ -52,15 +56,18 @@ def usage(paths: Iterable[Path]) -> tuple[list[Usage], int]:
     return runs, sum(together.values())
 
 
-def _files(root: Path) -> dict[tuple[int, int], _File]:
+def _files(root: Path, on_error: Callable[[OSError], None]) -> dict[tuple[int, int], _File]:
     """By device and inode, directories among them, whose names are not counted."""
     files: dict[tuple[int, int], _File] = {}
-    for folder, _, names in os.walk(root):
+    for folder, _, names in os.walk(root, onerror=on_error):
         of_snapshots = Path(folder).relative_to(root).parts[:1] in {(name,) for name in _SNAPSHOTS}
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - runs have many files
             try:
                 status = os.lstat(path)
             except FileNotFoundError:  # removed meanwhile by whoever is writing there: it takes no room
+                continue
+            except OSError as error:
+                on_error(error)
                 continue
             inode = status.st_dev, status.st_ino
             n_names = files[inode].n_names + 1 if inode in files else 1
