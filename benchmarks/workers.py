@@ -2,7 +2,8 @@
 
 * *Heavy*: a world that computes for about 1 ms a step, in Python, by a fixed number of operations (it does not sleep,
   and does not watch the clock, so two workers on one core would take as long as one). 8 groups of equal episodes. The
-  samplers take turns, so that other users of the machine disturb all alike; each ratio is between neighbours.
+  samplers take turns, so that other users of the machine disturb all alike; each ratio is between neighbours. *Plain*
+  are processes that do these operations and nothing else: what the machine gives a second process at the time.
 * *Light*: groups that take next to no time, 8 and 64 of them; the difference by 56 is what a group costs more than in
   this process, and the rest is what a collect costs.
 * *Large*: groups that bring 8 MB each; what a group of them costs more than a light one.
@@ -11,10 +12,13 @@ Prints medians and ranges, and writes JSON.
 """
 
 import argparse
+import inspect
 import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +41,7 @@ from garage.sampler.ray import RaySampler
 BAR = 1.7
 N_GROUPS = 8
 EPISODE_STEPS = 25
+N_EPISODES = 4
 LARGE = 40_000
 
 Workers = ProcessSampler | RaySampler
@@ -76,6 +81,29 @@ class Computing(gymnasium.Env[Any, Any]):
         return np.zeros(self.observation_space.shape, np.float32), reward, False, self.age == EPISODE_STEPS, {}
 
 
+class Plain:
+    """So many processes that share the operations of the heavy groups, and have nothing to do with samplers."""
+
+    def __init__(self, n_workers: int, n_operations: int) -> None:
+        n = N_GROUPS * N_EPISODES * EPISODE_STEPS * n_operations // n_workers
+        code = f"import sys\n{inspect.getsource(compute)}\nfor _ in sys.stdin: print(compute({n}), flush=True)"
+        command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+        self._processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe) for _ in range(n_workers)]
+
+    def run(self, groups: list[Group]) -> None:  # noqa: ARG002 - as samplers have it
+        """Compute once."""
+        for process in self._processes:
+            process.stdin.write(b"\n")  # type: ignore[union-attr] # it is a pipe
+            process.stdin.flush()  # type: ignore[union-attr]
+        for process in self._processes:
+            process.stdout.readline()  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.communicate()
+
+
 def compute(n_operations: int) -> int:
     """So many operations of the interpreter."""
     x = 1
@@ -98,7 +126,9 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def groups_of(n_groups: int, n_operations: int, *, size: int = 4, n_lanes: int = 1, n_episodes: int = 4) -> list[Group]:
+def groups_of(
+    n_groups: int, n_operations: int, *, size: int = 4, n_lanes: int = 1, n_episodes: int = N_EPISODES
+) -> list[Group]:
     """Groups of so many episodes each."""
     env = GymEnv(lambda: Computing(n_operations, size))
     policy = GaussianMLPPolicy(env.spec, (8,))
@@ -109,11 +139,11 @@ def groups_of(n_groups: int, n_operations: int, *, size: int = 4, n_lanes: int =
     return [Group(env, policy, streams, 0, 0, index, **shared, **rest) for index in range(n_groups)]
 
 
-def in_turns(samplers: dict[str, Workers | LocalSampler], groups: list[Group], rounds: int) -> dict[str, list[float]]:
+def in_turns(samplers: dict[str, Any], groups: list[Group], rounds: int) -> dict[str, list[float]]:
     """Seconds of each sampler's runs, which take turns; the first ones, which make lanes, are left out."""
     for sampler in samplers.values():
         sampler.run(groups)
-        while not isinstance(sampler, LocalSampler) and len(sampler.pids) < (sampler.n_workers or 1):
+        while not isinstance(sampler, LocalSampler | Plain) and len(sampler.pids) < (sampler.n_workers or 1):
             sampler.run(groups)  # for Ray starts them one after the other
     found: dict[str, list[float]] = {name: [] for name in samplers}
     for index in range(rounds):
@@ -132,21 +162,29 @@ def cell(values: list[float], unit: str, digits: int = 1) -> str:
 def heavy(kind: str, make: Callable[[int], Workers], rounds: int) -> dict[str, Any]:
     """How much faster two workers are than one."""
     n_operations = operations_of(1e-3)
-    samplers: dict[str, Workers | LocalSampler] = {"one": make(1), "two": make(2), "here": LocalSampler()}
+    samplers: dict[str, Workers | LocalSampler | Plain] = {"one": make(1), "two": make(2), "here": LocalSampler()}
+    samplers |= {"one, plain": Plain(1, n_operations), "two, plain": Plain(2, n_operations)}
     found = in_turns(samplers, groups_of(N_GROUPS, n_operations), rounds)
     for sampler in samplers.values():
         sampler.close()
-    ratios = [one / two for one, two in zip(found["one"], found["two"], strict=True)]
     for name, seconds in found.items():
-        print(f"{kind}, heavy, {name:>4}: {cell(seconds, 's', 3)}", flush=True)
-    print(f"{kind}, heavy, two over one: {cell(ratios, 'times', 2)}, bar {BAR}", flush=True)
+        print(f"{kind}, heavy, {name:>10}: {cell(seconds, 's', 3)}", flush=True)
+    ratios = {}
+    for words in ("", ", plain"):
+        pairs = zip(found[f"one{words}"], found[f"two{words}"], strict=True)
+        ratios[f"two over one{words}"] = [one / two for one, two in pairs]
+    for words, values in ratios.items():
+        print(
+            f"{kind}, heavy, {words}: {cell(values, 'times', 2)}{'' if 'plain' in words else f', bar {BAR}'}",
+            flush=True,
+        )
     return {"operations": n_operations, "seconds": found, "ratios": ratios, "bar": BAR}
 
 
 def light(kind: str, make: Callable[[int], Workers], rounds: int) -> dict[str, Any]:
     """What a group and a collect cost more than in this process, in microseconds."""
     report: dict[str, Any] = {}
-    samplers: dict[str, Workers | LocalSampler] = {"worker": make(1), "here": LocalSampler()}
+    samplers: dict[str, Workers | LocalSampler | Plain] = {"worker": make(1), "here": LocalSampler()}
     for words, size, few, many in (("light", 4, 8, 64), ("large", LARGE, 1, 5)):
         shape = {"size": size, "n_episodes": 1 if size == 4 else 2}
         times = {n: in_turns(samplers, groups_of(n, 1, **shape), rounds) for n in (few, many)}
