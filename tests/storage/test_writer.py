@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from garage.core import state as state_trees
-from garage.errors import ArgumentError, FormatVersionError, NoSnapshotError
+from garage.errors import ArgumentError, FormatVersionError, InUseError, NoSnapshotError
 from garage.storage import manifest as manifests
 from garage.storage.linking import Beginning
 from garage.storage.manifest import Parent
@@ -493,3 +493,13 @@ def test_damaged_metrics_are_told(tmp_path):
         assert ["metrics.jsonl was not as written" in problem for problem in writer.problems] == [True]
     with contextlib.closing(opened(tmp_path / "other")) as writer:
         assert writer.problems == []
+
+
+def test_a_snapshot_of_another_process_is_found_whenever_it_comes(tmp_path):
+    with contextlib.closing(opened(tmp_path / "run", "all")) as writer:
+        for epoch in range(3):
+            writer.commit(capture_of(epoch))
+        others = written(tmp_path / "other", range(9))
+        (tmp_path / "run/snapshots/000008.json").write_bytes((others / "snapshots/000008.json").read_bytes())
+        with pytest.raises(InUseError, match="was not written by this process"):
+            writer.commit(capture_of(3))

@@ -65,7 +65,7 @@ def _view(path: Path, epoch: int | None) -> View:
     rows = []
     with contextlib.suppress(StorageError):  # `garage verify` names what is damaged there
         rows = metric_rows(path, epoch)
-    (on_disk,), _ = usage([path], lambda error: problems.append(f"Cannot look into {error.filename}: {error.strerror}"))
+    (on_disk,), _ = usage(
         [path], lambda error: problems.append(f"Cannot look into {error.filename}: {error.strerror}.")
     )
     return View(

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from garage.core.tracked import RESTORED, Block
 from garage.errors import DamagedError, InUseError, StorageError, WriteError
@@ -18,6 +18,20 @@ from garage.storage.run_directory import RunDirectory, content
 from garage.storage.store import EPISODES
 
 
+class _Kept(NamedTuple):
+    """What the writer needs to know of a manifest, which is a hundredth of it."""
+
+    epoch: int
+    digest: str
+    checksum: str
+    requested: bool
+    packs: frozenset[str]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        return cls(manifest.epoch, manifest.digest, manifest.checksum, manifest.requested, frozenset(manifest.packs()))
+
+
 class HeldSnapshots:
     """Writes manifests, and removes those that are superseded with the packs that only they name.
 
@@ -31,7 +45,8 @@ class HeldSnapshots:
 
     def __init__(self, directory: RunDirectory, found: Found, retention: Retention, disk: Disk, events: Events) -> None:
         self._directory, self._retention, self._disk, self._events = directory, retention, disk, events
-        self._manifests, self._packs_aside = found.manifests, found.packs_aside
+        self._kept = {epoch: _Kept.of(manifest) for epoch, manifest in found.manifests.items()}
+        self._packs_aside = found.packs_aside
         self._token = object()
         keep_best = retention.keep_best
         self._judgements = {} if keep_best is None else directory.judgements(keep_best)
@@ -53,7 +68,7 @@ class HeldSnapshots:
 
     def was_requested(self, epoch: int) -> bool:
         """Whether a user's own ``save`` has asked for the snapshot of that epoch before."""
-        return epoch in self._manifests and self._manifests[epoch].requested
+        return epoch in self._kept and self._kept[epoch].requested
 
     def write(self, epoch: int, data: bytes, chunks: Sequence[Chunk], groups: Sequence[GroupBytes]) -> None:
         """Let a manifest appear.
@@ -76,7 +91,7 @@ class HeldSnapshots:
         finally:
             # After a refused sync of the folder it is there all the same, and its packs must stay.
             if content(path) == data:
-                self._manifests[epoch] = manifests.decode(data, str(path))
+                self._kept[epoch] = _Kept.of(manifests.decode(data, str(path)))
         self.chunks |= {chunk.hash: chunk for chunk in chunks}
         for captured in groups:
             for block in captured.group.blocks:
@@ -84,10 +99,10 @@ class HeldSnapshots:
 
     def retain(self) -> None:
         """Remove superseded manifests first, then the packs that no manifest names."""
-        requested = frozenset(epoch for epoch, manifest in self._manifests.items() if manifest.requested)
-        superseded = self._retention.superseded(
-            sorted(self._manifests), requested=requested, judgements=self._judgements
-        )
+        if not self._retention.drops:
+            return
+        requested = frozenset(epoch for epoch, kept in self._kept.items() if kept.requested)
+        superseded = self._retention.superseded(sorted(self._kept), requested=requested, judgements=self._judgements)
         if not superseded:
             return
         packs_before = self._named_packs()
@@ -96,7 +111,7 @@ class HeldSnapshots:
             for epoch in gone:
                 self._events.lock.check()
                 self._disk.remove(self._directory.manifest_path(epoch))
-                del self._manifests[epoch]
+                del self._kept[epoch]
         if not gone:
             return
         # Else a power cut could leave a manifest whose packs are gone.
@@ -124,7 +139,7 @@ class HeldSnapshots:
             found = {epoch: manifests.read(path).checksum for epoch, path in paths.items()}
         except StorageError:
             return False
-        return found == {epoch: manifest.checksum for epoch, manifest in self._manifests.items()}
+        return found == {epoch: kept.checksum for epoch, kept in self._kept.items()}
 
     def _check(self) -> None:
         """Make sure that the lock and the newest manifest are our own; for the thread that writes manifests."""
@@ -132,7 +147,7 @@ class HeldSnapshots:
         newest = max(self._directory.manifest_epochs(), default=None)
         if newest is None:
             return
-        path, known = self._directory.manifest_path(newest), self._manifests.get(newest)
+        path, known = self._directory.manifest_path(newest), self._kept.get(newest)
         if known is not None and known.checksum.encode() in content(path):
             return
         try:
@@ -145,13 +160,13 @@ class HeldSnapshots:
 
     def _not_pinned(self, superseded: list[int]) -> list[int]:
         try:
-            kept = pinned(self._directory, self._manifests.values())
+            kept = pinned(self._directory, self._kept.values())
         except DamagedError:  # was said when the run was opened; until it is mended, all count as pinned
             return []
         return [epoch for epoch in superseded if epoch not in kept]
 
     def _named_packs(self) -> set[str]:
-        return {pack for manifest in self._manifests.values() for pack in manifest.packs()}
+        return {pack for kept in self._kept.values() for pack in kept.packs}
 
 
 def _checked_chunks(manifest: Manifest) -> dict[str, Chunk]:

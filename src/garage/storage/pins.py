@@ -11,6 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from garage.errors import ArgumentError, DamagedError, NoSnapshotError
 from garage.storage import manifest as manifests
@@ -47,7 +48,21 @@ def read_pins(directory: RunDirectory) -> dict[int, str]:
     raise DamagedError(msg)
 
 
-def pinned(directory: RunDirectory, whole: Iterable[Manifest]) -> frozenset[int]:
+class Identified(Protocol):
+    """A snapshot, by what pins name it by."""
+
+    @property
+    def epoch(self) -> int:
+        """That it was taken after."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of its state."""
+        ...
+
+
+def pinned(directory: RunDirectory, whole: Iterable[Identified]) -> frozenset[int]:
     """Epochs of those of the snapshots that are pinned; another state under the same epoch is not.
 
     Raises:

@@ -97,6 +97,11 @@ class Retention:
             raise ArgumentError(msg)
         self.mode, self.gap, self.seconds, self.keep_best = mode, gap, seconds, keep_best
 
+    @property
+    def drops(self) -> bool:
+        """Whether any snapshot is ever superseded."""
+        return self.mode in _DROPPING
+
     def saves(self, epoch: int, *, seconds_since_last: float = math.inf) -> bool:
         """Whether training saves that epoch by itself.
 
@@ -118,9 +123,9 @@ class Retention:
             requested: those that a user's own ``save`` asked for, which a mode that keeps gaps keeps too.
             judgements: `keep_best` in the row of each epoch.
         """
-        best = None if self.keep_best is None else best_of(epochs, judgements or {}, lag_of(self.keep_best))
-        if self.mode not in _DROPPING:
+        if not self.drops:
             return []
+        best = None if self.keep_best is None else best_of(epochs, judgements or {}, lag_of(self.keep_best))
         older = [epoch for epoch in epochs[:-_NEWEST_AND_SPARE] if epoch != best]
         if not _MODES[self.mode].keeps_gaps:
             return older
