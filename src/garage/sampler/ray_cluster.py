@@ -7,6 +7,7 @@ user's own ``ray.init`` or a cluster that somebody started, is never ended.
 import contextlib
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ __all__ = ["LOCAL", "Cluster", "connect", "ray"]
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, started for this process."""
 
+_FOR_THE_TRAINER = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _MOST_PORT = 65_535
 _FOR_STARTED = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -106,6 +108,7 @@ class _Connection:
             _refuse(address, f"it takes more than {within_seconds:g} s", None)
         if self._error is not None:
             _refuse(address, _reasons(self._error), self._error)
+        _answer_sigterm_again()
 
     def end(self) -> None:
         """End it, and wait for that."""
@@ -113,6 +116,8 @@ class _Connection:
         self._thread.join()
 
     def _live(self) -> None:
+        # What it starts inherits this: a signal to all processes of a job must not end Ray before its trainer.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_TRAINER)
         options: dict[str, Any] = {}
         if self.address == LOCAL:
             options = {"num_cpus": self._n_cpus, "include_dashboard": False}
@@ -129,6 +134,13 @@ class _Connection:
         self._is_answered.set()
         self._is_over.wait()
         ray.shutdown()
+
+
+def _answer_sigterm_again() -> None:
+    """Put the handler back that Python knows of: Ray has put one of its own below, which aborts three seconds later."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 class _Process:
