@@ -7,6 +7,7 @@ seeded or restored before that reaches it as well.
 
 import contextlib
 import importlib
+import os
 import random
 import secrets
 import sys
@@ -21,6 +22,9 @@ from garage.core.streams import Streams
 from garage.core.types import Array, State
 from garage.errors import MismatchError
 
+PHYSICS_THREADS = "GARAGE_PHYSICS_THREADS"
+"""Variable of the environment: how many threads step the physics of lanes. By default, one for each CPU to use."""
+
 _WORDS = 624
 """Of the state of the Mersenne Twister, MT19937."""
 _FOLDERS = {"torch": "garage.torch", "tensorflow": "garage.tf"}
@@ -34,6 +38,11 @@ class _Process:
 
 
 _Process.frameworks, _Process.generators = [], {}
+
+
+def n_usable_cpus() -> int:
+    """CPUs that this process may use, at least one."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def register(framework: Framework) -> None:

@@ -19,6 +19,7 @@ from garage.envs.trials import Task, arrived, in_another_process, stepped
 from garage.errors import ArgumentError, MismatchError
 
 pytest.importorskip("mujoco")
+from garage import process
 from garage.envs.mujoco import physics
 from garage.envs.mujoco.batched_physics import BatchedPhysics
 from garage.envs.mujoco.lanes import MujocoLanes
@@ -102,7 +103,7 @@ def compare(world, n, n_rounds, *, limit=None):
 @pytest.mark.parametrize(("n", "threads"), [(1, "2"), (7, "1"), (4, "2")])
 @pytest.mark.parametrize("world", WORLDS)
 def test_bits_are_gymnasiums(monkeypatch, world, n, threads):
-    monkeypatch.setenv(physics.THREADS, threads)
+    monkeypatch.setenv(process.PHYSICS_THREADS, threads)
     n_steps, ended = compare(world, n, N_ROUNDS.get(world, 130))
     assert n_steps >= 40 * n
     if n > 1:
@@ -119,7 +120,7 @@ def test_a_shorter_limit_is_gymnasiums_too(world):
 @LONG
 @pytest.mark.parametrize("world", WORLDS)
 def test_bits_are_gymnasiums_for_whole_episodes(monkeypatch, world):
-    monkeypatch.setenv(physics.THREADS, "3")
+    monkeypatch.setenv(process.PHYSICS_THREADS, "3")
     n_steps, _ = compare(world, 16, 1100)
     assert n_steps > 10_000
 
@@ -222,7 +223,7 @@ def n_threads_of_process():
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 @pytest.mark.parametrize("world", ["HalfCheetah-v5", "Ant-v5"])
 def test_closing_lets_go_of_the_threads(monkeypatch, world):
-    monkeypatch.setenv(physics.THREADS, "5")
+    monkeypatch.setenv(process.PHYSICS_THREADS, "5")
     env = GymEnv(world)
     before = n_threads_of_process()
     lanes = env.make_lanes(8)
@@ -240,16 +241,16 @@ def test_closing_lets_go_of_the_threads(monkeypatch, world):
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "", "1.5", "²"])
 def test_a_wrong_number_of_threads_is_refused(monkeypatch, text):
-    monkeypatch.setenv(physics.THREADS, text)
+    monkeypatch.setenv(process.PHYSICS_THREADS, text)
     with pytest.raises(ArgumentError, match=r"GARAGE_PHYSICS_THREADS is .*; expected a number of threads"):
         GymEnv("Hopper-v5")
 
 
 def test_as_many_threads_as_cpus_to_use(monkeypatch):
-    monkeypatch.delenv(physics.THREADS, raising=False)
+    monkeypatch.delenv(process.PHYSICS_THREADS, raising=False)
     expected = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     assert physics.n_threads() == expected
-    monkeypatch.setenv(physics.THREADS, "3")
+    monkeypatch.setenv(process.PHYSICS_THREADS, "3")
     assert physics.n_threads() == 3
 
 

@@ -19,7 +19,7 @@ from garage.cli.sweep_trials import Trial, trials_of
 from garage.cli.terminal import echo
 from garage.errors import InUseError
 from garage.experiment.signals import answered
-from garage.sampler.usable_cpus import n_usable_cpus
+from garage.process import n_usable_cpus
 
 _FAILED = 1
 _IN_USE = exit_code(InUseError())

@@ -21,6 +21,9 @@ from garage.storage.run_directory import now
 
 _PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
 
+_ENGINES = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "ale-py"}
+"""Packages that compute what happens in worlds, by the name of their module."""
+
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "GARAGE_GRACE_SECONDS", "LD_PRELOAD", "MKL_NUM_THREADS", "MUJOCO_GL", "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "TF_ENABLE_ONEDNN_OPTS",
@@ -35,7 +38,7 @@ _ON = {True: "on", False: "off"}
 
 
 def fingerprint() -> dict[str, Any]:
-    """Versions, CPU, BLAS and threads of this process; in portable mode also what is pinned."""
+    """Versions, CPU, BLAS and threads of this process, and what is loaded; in portable mode also what is pinned."""
     blas = [
         f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
         for library in threadpoolctl.threadpool_info()
@@ -52,6 +55,7 @@ def fingerprint() -> dict[str, Any]:
         "threads": max(threads, default=1),
         **({"portable": True, "pinned": portable.settings()} if portable.active() else {}),
         **{framework.name: dict(framework.fingerprint()) for framework in process.frameworks()},
+        **{name: {"version": _version(name)} for module, name in _ENGINES.items() if module in sys.modules},
     }
 
 
@@ -84,7 +88,7 @@ def provenance(env: Env, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """What differs, one line each. A framework that only one of them had says nothing: nothing was computed by it.
+    """What differs, one line each. A framework or an engine that only one of them had says nothing.
 
     In portable mode the kind of CPU is no difference.
     """

@@ -9,8 +9,8 @@ from typing import final
 
 from garage.core.ports import Group, GroupResult
 from garage.errors import ArgumentError
+from garage.process import n_usable_cpus
 from garage.sampler.handout import Handout, Handouts
-from garage.sampler.usable_cpus import n_usable_cpus
 from garage.sampler.worker_process import WorkerProcess
 
 _SECONDS_TO_END = 5.0
@@ -91,7 +91,7 @@ class ProcessSampler:
         """Give a group to each worker that has none."""
         n_needed = min(self.n_workers, len(handout.waiting) + len(handout.running))
         while len(self._workers) < n_needed:
-            self._workers.append(WorkerProcess())
+            self._workers.append(WorkerProcess(max(1, n_usable_cpus() // self.n_workers)))
         for worker in self._workers:
             if handout.waiting and worker not in handout.running:
                 worker.give(handout.packed, handout.give(worker))

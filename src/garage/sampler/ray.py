@@ -19,10 +19,10 @@ import threadpoolctl
 
 from garage.core.ports import Group, GroupResult
 from garage.errors import ArgumentError, WorkerDiedError, WorkerRaisedError
+from garage.process import n_usable_cpus
 from garage.sampler.handout import MOST_DEATHS, Handout, Handouts
 from garage.sampler.packed import Outcome, PackedGroup, Workbench
 from garage.sampler.ray_cluster import Cluster, connect, ray
-from garage.sampler.usable_cpus import n_usable_cpus
 
 logger = logging.getLogger("garage.sampler")
 

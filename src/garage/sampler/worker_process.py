@@ -11,6 +11,7 @@ import time
 import weakref
 from typing import final
 
+from garage.process import PHYSICS_THREADS
 from garage.sampler.channel import Channel, mapped, shared_memory
 from garage.sampler.packed import MOST_POLICIES, MOST_WORLDS, Outcome, Packed, Shelf
 from garage.sampler.worker import PULSE_BYTES
@@ -30,9 +31,12 @@ class WorkerProcess:
 
     It is in a process group of its own, with whatever its worlds start, so that Ctrl-C reaches the trainer alone and
     none of them outlives it. When this process ends, however it does, the kernel ends the worker.
+
+    Args:
+        physics_threads: for lanes whose physics runs in threads, unless the environment says how many.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, physics_threads: int) -> None:
         channel, theirs = socket.socketpair()
         self._lifeline, their_lifeline = socket.socketpair()
         pulse = shared_memory()
@@ -46,6 +50,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
                 process_group=0,
+                env={PHYSICS_THREADS: str(physics_threads)} | os.environ,
             )
         finally:
             os.close(pulse)

@@ -5,7 +5,6 @@ its bits.
 """
 
 import os
-import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +17,7 @@ from garage.core.types import Array
 from garage.envs.mujoco.threaded_physics import ThreadedPhysics
 from garage.envs.mujoco.world import Fields, World
 from garage.errors import ArgumentError
-
-THREADS = "GARAGE_PHYSICS_THREADS"
-"""Variable of the environment: how many threads step the physics. By default, as many as there are CPUs to use."""
+from garage.process import PHYSICS_THREADS, n_usable_cpus
 
 _HAS_BATCHES = find_spec("mujoco.batch") is not None
 
@@ -91,10 +88,10 @@ def n_threads() -> int:
     Raises:
         ArgumentError: ``GARAGE_PHYSICS_THREADS`` is no number of threads.
     """
-    text = os.environ.get(THREADS)
+    text = os.environ.get(PHYSICS_THREADS)
     if text is None:
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return n_usable_cpus()
     if not (text.isascii() and text.isdigit() and int(text)):
-        msg = f"{THREADS} is {text!r}; expected a number of threads of at least 1, such as 4. Mend or unset it."
+        msg = f"{PHYSICS_THREADS} is {text!r}; expected a number of threads of at least 1, such as 4. Mend or unset it."
         raise ArgumentError(msg)
     return int(text)
