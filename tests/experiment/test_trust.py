@@ -37,7 +37,7 @@ from garage.errors import (
     StorageError,
     UntrustedError,
 )
-from garage.experiment import ExperimentContext, Trainer
+from garage.experiment import ExperimentContext, Trainer, recipes
 from garage.experiment.deterministic import set_seed
 from garage.storage import manifest as manifests
 from garage.storage import signing
@@ -351,6 +351,7 @@ def test_any_changed_byte_is_refused_or_detected_and_nothing_unpickled(single, w
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(cloudpickle, "loads", unpickled.append)
             patch.setattr(cloudpickle, "load", unpickled.append)
+            patch.setattr(recipes, "unpickled", unpickled.append)
             if changed == data:  # a digit of the checksum, which was mended
                 return
             for load in (Trainer().restore, load_policy):
@@ -440,7 +441,7 @@ def test_recipes_alone_are_unpickled():
             if names & {"pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib", "np.load", "torch.load"}:
                 found.add(str(path.relative_to(package)))
     samplers = {f"sampler/{name}.py" for name in ("channel", "packed", "pickling", "worker_process")}
-    assert found == {"experiment/recipes.py", "envs/trials.py"} | samplers
+    assert found == {"core/unpickling.py", "experiment/recipes.py", "envs/trials.py"} | samplers
 
 
 def test_recipes_are_loaded_in_few_places():

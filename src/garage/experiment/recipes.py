@@ -6,13 +6,11 @@ cloudpickle of ``(algo, env)``. It is made once, in ``setup``, and checked by re
 
 import copyreg
 import importlib
-import inspect
 import io
 import json
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -25,6 +23,7 @@ from blake3 import blake3
 from garage.core.ports import Stateful, Surroundings
 from garage.core.recipe import Component
 from garage.core.types import State
+from garage.core.unpickling import unpickled
 from garage.errors import RecipeError
 from garage.storage.files import from_json
 
@@ -89,13 +88,13 @@ def load(recipe: bytes) -> tuple[Any, Any]:
     header = _header(recipe)
     try:
         try:
-            algo, env = _loads(pickled)
+            algo, env = unpickled(pickled)
         except ModuleNotFoundError:
             # The script's folder was importable when the recipe was made; it stays so for what is imported later.
             sys.path.append(header.folder)
             importlib.invalidate_caches()
             try:
-                algo, env = _loads(pickled)
+                algo, env = unpickled(pickled)
             except BaseException:
                 sys.path.remove(header.folder)
                 raise
@@ -143,7 +142,7 @@ def load_opaque(data: bytes) -> Any:  # noqa: ANN401 - users' own classes
         RecipeError: it cannot be unpickled.
     """
     try:
-        return _loads(data)
+        return unpickled(data)
     except Exception as error:
         msg = f"Cannot unpickle an opaque part: {type(error).__name__}: {error}. Did its code change?"
         raise RecipeError(msg) from error
@@ -184,31 +183,6 @@ def _header(recipe: bytes) -> _Header:
             "call trainer.setup(algo, env) with objects of your own before restore."
         )
         raise RecipeError(msg) from error
-
-
-class _Unpickler(pickle.Unpickler):
-    """Makes classes that were pickled by value anew, as an empty script would.
-
-    cloudpickle would find a script's own class in the process that pickled it, and fill that one again: its methods
-    would no longer see the script's variables, but copies of them.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - pickle's protocol
-        found = super().find_class(module, name)
-        if module == cloudpickle.Pickler.__module__ and name.startswith("_make_"):
-            return partial(_untracked, found)
-        return found
-
-
-def _untracked(make: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - see above
-    call = inspect.signature(make).bind(*arguments)
-    if "class_tracker_id" in call.arguments:
-        call.arguments["class_tracker_id"] = None
-    return make(*call.args, **call.kwargs)
-
-
-def _loads(pickled: bytes) -> Any:  # noqa: ANN401 - users' own classes
-    return _Unpickler(io.BytesIO(pickled)).load()
 
 
 def _script_folder() -> Path:

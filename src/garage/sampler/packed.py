@@ -32,6 +32,7 @@ from garage import process
 from garage.core.ports import Env, Group, GroupResult, Lanes, Policy, Rung, Stateful
 from garage.core.state import copied, differences
 from garage.core.types import Array, EnvSpec, State, Transition
+from garage.core.unpickling import unpickled as rebuilt
 from garage.errors import GarageError, UnsendableError, WorkerRaisedError
 from garage.sampler.in_flight import InFlight
 from garage.sampler.local import LocalSampler
@@ -185,7 +186,7 @@ class Failure:
         Raises:
             GarageError: the error, with its cause and the worker's traceback.
         """
-        ours, cause = (None if pickled is None else cloudpickle.loads(pickled) for pickled in self.errors)
+        ours, cause = (None if pickled is None else rebuilt(pickled) for pickled in self.errors)
         error: GarageError = WorkerRaisedError(self.message) if ours is None else ours
         error.__cause__ = WorkerTraceback(self.traceback) if cause is None else cause
         if cause is not None:

@@ -1,4 +1,4 @@
-"""A recipe is tried out in the process of the script that it is made in, and must leave that script as it is."""
+"""What is unpickled in the process of a script leaves the classes of the script as they are."""
 
 import subprocess
 import sys
@@ -38,5 +38,29 @@ def test_methods_of_the_scripts_classes_go_on_seeing_the_scripts_variables(tmp_p
     script.write_text(_SCRIPT)
 
     ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
+_SHARED = """
+import cloudpickle
+from garage.core.unpickling import unpickled
+
+class Part:
+    pass
+
+pickled = cloudpickle.dumps(Part())
+first, second = unpickled(pickled), unpickled(pickled)
+assert type(first) is type(second)
+assert type(first) is not Part
+assert type(unpickled(cloudpickle.dumps(3))) is int
+"""
+
+
+def test_what_is_unpickled_one_after_the_other_has_the_same_classes(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(_SHARED)
+
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
