@@ -31,6 +31,61 @@ class Plain:
         return sum(a * b for a, b in zip(self.numbers, other.numbers, strict=True))
 
 
+class Afar:
+    """A number on a device: it can be computed with, and whoever asks for its value waits."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __mul__(self, other):
+        return NotImplemented if isinstance(other, Plain) else Afar(self.value * here(other))
+
+    def __add__(self, other):
+        return Afar(self.value + here(other))
+
+    def __rsub__(self, other):
+        return Afar(other - self.value)
+
+    def __truediv__(self, other):
+        return Afar(self.value / here(other))
+
+    def __ge__(self, other):
+        return Afar(self.value >= other)
+
+    def __gt__(self, other):
+        return Afar(self.value > other)
+
+    __rmul__ = __mul__
+
+    def __bool__(self):
+        raise AssertionError(self)  # somebody waited for the device
+
+    def __float__(self):
+        raise AssertionError(self)
+
+
+def here(number):
+    return number.value if isinstance(number, Afar) else number
+
+
+class PlainAfar(Plain):
+    """A vector on a device."""
+
+    __slots__ = ()
+
+    def __add__(self, other):
+        return PlainAfar(*super().__add__(other).numbers)
+
+    def __sub__(self, other):
+        return PlainAfar(*super().__sub__(other).numbers)
+
+    def __rmul__(self, factor):
+        return PlainAfar(*super().__rmul__(here(factor)).numbers)
+
+    def __matmul__(self, other):
+        return Afar(super().__matmul__(other))
+
+
 def spd(n, seed, least=0.1):
     matrix = np.random.default_rng(seed).normal(size=(n, n))
     return matrix @ matrix.T + least * np.eye(n)
@@ -54,6 +109,19 @@ def test_more_iterations_never_leave_the_solution_farther_away(n, seed, k):
         return float((x - solution) @ matrix @ (x - solution))
 
     assert distance(k) <= distance(k - 1) * (1 + 1e-9) + 1e-12
+
+
+@pytest.mark.parametrize("diagonal", [(1.0, 2.0, 5.0), (1.0, 1.0, 1.0), (2.0, -1.0, 0.5), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize("n_iterations", [0, 1, 2, 3, 9])
+def test_on_a_device_nobody_waits_and_the_bits_are_the_same(diagonal, n_iterations):
+    def answer(kind):
+        def product(v):
+            return kind(*(entry * number for entry, number in zip(diagonal, v.numbers, strict=True)))
+
+        x, residual = conjugate_gradient(product, kind(0.3, -4.0, 1.0), n_iterations=n_iterations)
+        return x.numbers, residual.numbers
+
+    assert answer(PlainAfar) == answer(Plain)
 
 
 def test_iterations_are_counted_and_stop_at_the_tolerance():

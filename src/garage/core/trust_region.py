@@ -10,7 +10,7 @@ import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 
 class Vector(Protocol):
@@ -37,6 +37,10 @@ def conjugate_gradient(
 ) -> tuple[V, V]:
     """About the solution x of ``A x = b``, and what remains of it, ``b - A x``.
 
+    Nothing here waits for a device: where the product of two vectors is no Python or NumPy number, all
+    ``n_iterations`` products are computed, and those after the last useful one change nothing. If A is not a number
+    along some direction, then neither is x there.
+
     Args:
         product: ``v -> A v`` for a symmetric positive definite A.
         b: ``[P]``, the right-hand side.
@@ -44,20 +48,28 @@ def conjugate_gradient(
         residual_tolerance: stop when the squared residual is below it.
     """
     x, residual, direction = 0.0 * b, b, b
-    squared = float(residual @ residual)
+    squared: Any = residual @ residual
+    going: Any = 1.0  # 0 once there is nothing to gain; from then on, steps have length 0
     for _ in range(n_iterations):
-        if squared < residual_tolerance:
+        going = going * (squared >= residual_tolerance)
+        if _is_on_the_host(going) and not going:
             break
         image = product(direction)
-        curvature = float(direction @ image)
-        if not curvature > 0.0:  # A is not positive definite along here, or not a number: keep what is solved so far.
+        curvature: Any = direction @ image
+        going = going * (curvature > 0.0)  # A is not positive definite along here, or not a number: keep what is solved
+        if _is_on_the_host(going) and not going:
             break
-        alpha = squared / curvature
+        alpha = going * squared / (going * curvature + (1.0 - going))
         x = x + alpha * direction
         residual = residual - alpha * image
-        previous, squared = squared, float(residual @ residual)
-        direction = residual + (squared / previous) * direction
+        previous, squared = squared, residual @ residual
+        direction = residual + (going * squared / (going * previous + (1.0 - going))) * direction
     return x, residual
+
+
+def _is_on_the_host(number: Any) -> bool:  # noqa: ANN401 - what the product of two vectors is
+    """Whether asking for the number waits for no device; NumPy's are floats."""
+    return isinstance(number, float)
 
 
 class Outcome(enum.Enum):
