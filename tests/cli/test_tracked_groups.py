@@ -29,7 +29,7 @@ def run(tmp_path):
 
 def test_show_lists_groups_and_their_columns(garage, run):
     path, _ = run
-    printed = garage("show", path).stdout
+    printed = garage("show", path, "--leaves").stdout
     assert "Tracked groups: 1\n  algo/replay  2,500 rows of 4,000 in 3 blocks, 32,500 bytes\n" in printed
     assert "    done  |b1  [2500]\n    x     <f4  [2500, 3]\n" in printed
     (shown,) = json.loads(garage("show", path, "--json").stdout)["snapshot"]["groups"]

@@ -1,5 +1,7 @@
 """Pictures are drawn, and hold what they should: looked at by a person once, and here by their pixels and words."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,10 +56,20 @@ def test_more_curves_than_colours():
     assert Path("curves.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_no_screen_is_needed_and_none_is_opened(monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    draw([some_curve("one", 1)], CAPTIONS, Path("curves.png"))
-    assert "matplotlib.pyplot" not in sys.modules
+def test_no_screen_is_needed_and_none_is_opened(tmp_path):
+    script = f"""
+import os
+import subprocess
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from recording.test_pictures import CAPTIONS, draw, some_curve
+draw([some_curve("one", 1)], CAPTIONS, Path("curves.png"))
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY"}}
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", ["curves", "curves.gif"])

@@ -153,7 +153,7 @@ ATTACH = """
     groups = groups_of(Ladder(three_to_nine))
     sampler = RaySampler({address!r}, **{options!r})
     assert run(sampler, groups) == run(LocalSampler(), groups)
-    print(len(sampler.pids))
+    print(len(sampler.pids), flush=True)
     if {dies}:
         os.kill(os.getpid(), 9)
     sampler.close()
