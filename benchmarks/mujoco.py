@@ -35,8 +35,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from garage.core.ports import Group, GroupResult
 from garage.core.streams import Streams
 from garage.envs import GymEnv
-from garage.envs.mujoco.physics import THREADS, compiled
+from garage.envs.mujoco.physics import compiled
 from garage.np.policies import GaussianMLPPolicy
+from garage.process import PHYSICS_THREADS
 from garage.sampler.local import LocalSampler
 
 WORLD, MODEL, FRAME_SKIP = "HalfCheetah-v5", "half_cheetah.xml", 5
@@ -200,7 +201,7 @@ def main() -> None:
     parser.add_argument("--envpool-python", help="a Python that has envpool and numpy")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    os.environ[THREADS] = str(arguments.threads)
+    os.environ[PHYSICS_THREADS] = str(arguments.threads)
     lanes, steps = arguments.lanes, arguments.steps
     peer = best_of_stable_baselines(arguments.widths, lanes * steps // 2)
     ours = Garage(lanes, steps)
