@@ -83,6 +83,7 @@ class HeldSnapshots:
             InUseError: another process has taken over.
             WriteError: the disk refused.
         """
+        self._check()
         path = self._directory.manifest_path(epoch)
         if path.exists():
             self._events.add("replaced", epoch=epoch)
@@ -125,7 +126,7 @@ class HeldSnapshots:
     @contextlib.contextmanager
     def unless_taken(self) -> Iterator[None]:
         """Do it if nobody has taken over; who has removes our unfinished files, which looks like a refusal."""
-        self._check()
+        self._events.lock.check()
         try:
             yield
         except WriteError:
