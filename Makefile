@@ -1,5 +1,5 @@
 # make demo   train, kill, resume and compare, with the light base alone
-# make test   the tests; make lint and make test are what CI runs
+# make test   the tests; make lint, make docs and make test are what CI runs
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,6 +56,8 @@ bench: setup
 	$(BIN)/python benchmarks/snapshot_epochs.py
 	$(BIN)/python benchmarks/snapshot_many.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/mujoco.py
 	$(BIN)/python benchmarks/learning.py
 
 clean:

@@ -165,7 +165,7 @@ MOUNTS = """\
 @pytest.mark.parametrize(
     ("place", "kind"),
     [
-        ("/work/x", "ext4"),
+        ("/data/x", "ext4"),
         ("/home/me/runs", "nfs4"),
         ("/home/me/fast/runs", "xfs"),
         ("/my data/a", "lustre"),
