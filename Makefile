@@ -26,7 +26,7 @@ demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/python examples/kill_and_resume.py
 
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
 
 # Stopped, it goes on where it was; `rm .pytest_cache/passed.txt` begins anew.
 test-long: setup
