@@ -13,7 +13,7 @@ import sys
 from garage.cli.main import garage
 garage(sys.argv[1:], standalone_mode=False)
 loaded = {name.partition(".")[0] for name in sys.modules}
-print(*sorted(loaded & {"numpy", "gymnasium", "torch", "rich"}), file=sys.stderr)
+print(*sorted(loaded & {"numpy", "gymnasium", "mujoco", "ray", "rich", "tensorflow", "torch"}), file=sys.stderr)
 """
 
 
