@@ -5,18 +5,19 @@ PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
 BIN := $(VENV)/bin
+SOURCES := pyproject.toml hatch_build.py $(wildcard src/garage/kernels/*.[ch])
 
 .PHONY: setup demo test test-long coverage lint docs bench clean
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable . --group dev --group docs --group frameworks --group notebooks --group peers --group worlds
 	touch $@
 
-$(DEMO_VENV)/.ready: pyproject.toml
+$(DEMO_VENV)/.ready: $(SOURCES)
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(DEMO_VENV)/bin/python -m pip install --quiet --editable .

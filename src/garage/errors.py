@@ -55,6 +55,10 @@ class DependencyError(GarageError, ImportError):
     """A package that a part of garage needs is not installed, or installed twice."""
 
 
+class NotCompiledError(GarageError, ImportError):
+    """The compiled part of garage is missing here, or is another one than the sources say."""
+
+
 class WorldError(GarageError):
     """An environment cannot be made, or misbehaves."""
 

@@ -1,0 +1,165 @@
+"""An MLP with tanh hidden layers and a linear output, by compiled kernels: see ``mlp.c`` for the order of operations.
+
+Sizes are the layers', from input to output; theta is flat, as `garage.core.mlp` lays it out. float32 and float64.
+"""
+
+import ctypes
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from garage.errors import MismatchError
+from garage.kernels import library
+
+_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
+_ARGUMENTS: dict[str, tuple[type[ctypes.c_void_p | ctypes.c_int64], ...]] = {
+    "mlp_forward": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER),
+    "mlp_along": (_POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
+    "mlp_back": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _POINTER),
+    "mlp_factors": (_POINTER, _NUMBER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
+    "mlp_number_along": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _POINTER),
+    "mlp_number_back": (_POINTER, _NUMBER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
+}
+
+Array = npt.NDArray[Any]
+Dtype = np.dtype[Any]
+
+
+class Forward:
+    """Outputs of a network for any number of rows; a row's bits do not depend on the others.
+
+    Args:
+        sizes: of the layers.
+        theta: ``[P]``, which must not change any more.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], theta: Array) -> None:
+        _check("theta", theta, theta.dtype, (_n_parameters(sizes),))
+        self._kernel = _function(library.held(), "mlp_forward", theta.dtype)
+        self._n_inputs, self._n_outputs, self._dtype = sizes[0], sizes[-1], theta.dtype
+        self._kept = (np.array(sizes, np.int64), theta, _room(sizes, theta.dtype))
+        self._sizes, self._theta, self._room = (array.ctypes.data for array in self._kept)
+        self._n_layers = len(sizes) - 1
+
+    def __call__(self, inputs: Array) -> Array:
+        """Outputs ``[n, K]`` for inputs ``[n, sizes[0]]``; the caller's to keep.
+
+        Raises:
+            MismatchError: the inputs are of another width or dtype.
+        """
+        n = len(inputs)
+        if not inputs.flags.c_contiguous:
+            inputs = np.ascontiguousarray(inputs)
+        if inputs.shape != (n, self._n_inputs) or inputs.dtype != self._dtype:
+            _check("inputs", inputs, self._dtype, (n, self._n_inputs))
+        outputs = np.empty((n, self._n_outputs), self._dtype)
+        self._kernel(
+            self._sizes, self._n_layers, self._theta, inputs.ctypes.data, n, None, outputs.ctypes.data, 0, self._room
+        )
+        return outputs
+
+
+class Passes:
+    """A network's passes over the same rows, forwards, along a direction of theta, and back.
+
+    `forward` comes first: the others are at the theta that it was called with.
+
+    Args:
+        sizes: of the layers.
+        inputs: ``[n, sizes[0]]``, in the dtype to compute in.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], inputs: Array) -> None:
+        self._inputs = np.ascontiguousarray(inputs)
+        self._n, self._dtype = len(inputs), inputs.dtype
+        _check("inputs", self._inputs, self._dtype, (self._n, sizes[0]))
+        self._n_parameters, self._n_outputs, self._n_layers = _n_parameters(sizes), sizes[-1], len(sizes) - 1
+        self._sizes, self._room = np.array(sizes, np.int64), _room(sizes, self._dtype)
+        self._hidden = [np.empty((self._n, size), self._dtype) for size in sizes[1:-1]]
+        self._factors = [np.empty((self._n, size), self._dtype) for size in sizes[1:-1]]
+        self._hidden_pointers, self._factor_pointers = _pointers(self._hidden), _pointers(self._factors)
+        self._theta: Array = np.empty(0, self._dtype)
+        self._factored = False
+
+    def forward(self, theta: Array) -> Array:
+        """Outputs ``[K, n]`` at theta ``[P]``."""
+        _check("theta", theta, self._dtype, (self._n_parameters,))
+        self._theta, self._factored = theta.copy(), False
+        outputs = np.empty((self._n_outputs, self._n), self._dtype)
+        self._call("mlp_forward", self._theta, self._inputs, self._n, self._hidden_pointers, outputs, 1)
+        return outputs
+
+    def along(self, direction: Array) -> Array:
+        """How the outputs change ``[K, n]`` when theta moves along a direction ``[P]``."""
+        _check("direction", direction, self._dtype, (self._n_parameters,))
+        change = np.empty((self._n_outputs, self._n), self._dtype)
+        self._call("mlp_along", self._theta, direction, self._inputs, self._n, self._hidden_pointers, change)
+        return change
+
+    def back(self, by_outputs: Array) -> Array:
+        """The gradient by theta, ``[P]`` float64, of what has the gradient ``[K, n]`` by the outputs."""
+        _check("by_outputs", by_outputs, self._dtype, (self._n_outputs, self._n))
+        gradient = np.zeros(self._n_parameters)
+        self._call("mlp_back", self._theta, self._inputs, self._n, self._hidden_pointers, by_outputs, gradient)
+        return gradient
+
+    def number_along(self, direction: Array) -> Array:
+        """How the last output less the first changes, or the only one, ``[n]``; see `along`."""
+        _check("direction", direction, self._dtype, (self._n_parameters,))
+        self._factor()
+        change = np.empty(self._n, self._dtype)
+        pointers = self._hidden_pointers, self._factor_pointers
+        self._call("mlp_number_along", direction, self._inputs, self._n, *pointers, change)
+        return change
+
+    def number_back(self, by_number: Array) -> Array:
+        """The gradient by theta, ``[P]`` float64, of what has the gradient ``[n]`` by that number."""
+        _check("by_number", by_number, self._dtype, (self._n,))
+        self._factor()
+        gradient = np.zeros(self._n_parameters)
+        pointers = self._hidden_pointers, self._factor_pointers
+        self._call("mlp_number_back", self._inputs, self._n, *pointers, by_number, gradient)
+        return gradient
+
+    def _factor(self) -> None:
+        if not self._factored:
+            self._call("mlp_factors", self._theta, self._n, self._hidden_pointers, self._factor_pointers)
+            self._factored = True
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        plain = (a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments)
+        kernel = _function(library.freeing(), name, self._dtype)
+        kernel(self._sizes.ctypes.data, self._n_layers, *plain, self._room.ctypes.data)
+
+
+def _function(compiled: ctypes.CDLL, name: str, dtype: Dtype) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
+    function = compiled[f"{name}_{dtype.name}"]
+    function.argtypes, function.restype = _ARGUMENTS[name], None
+    return function
+
+
+def _room(sizes: tuple[int, ...], dtype: Dtype) -> Array:
+    """Scratch for any of the kernels."""
+    count = library.held()[f"room_mlp_{dtype.name}"]
+    count.argtypes, count.restype = (_POINTER, _NUMBER), _NUMBER
+    return np.empty(count(np.array(sizes, np.int64).ctypes.data, len(sizes) - 1), dtype)
+
+
+def _pointers(arrays: list[Array]) -> Any:  # noqa: ANN401 - an array of ctypes
+    return (_POINTER * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
+
+
+def _n_parameters(sizes: tuple[int, ...]) -> int:
+    return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+
+
+def _check(name: str, array: Array, dtype: Dtype, shape: tuple[int, ...]) -> None:
+    """The kernels take pointers, so whatever does not fit must not come to them."""
+    if array.shape != shape or array.dtype != dtype or dtype.name not in {"float32", "float64"}:
+        msg = f"Cannot compute with `{name}` of shape {array.shape} in {array.dtype}: expected {shape} in {dtype}."
+        raise MismatchError(msg)
+    if not array.flags.c_contiguous:
+        msg = f"Cannot compute with `{name}`: its {array.shape} numbers are not in one piece. Pass a copy."
+        raise MismatchError(msg)
