@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from core.samples import ONE_FORCE, THREE_ACTIONS, TWO_ACTIONS, TWO_FORCES, batch_of
-from garage.core.mlp import MLPShape, forward
+from garage.core.mlp import MLPShape
 from garage.core.state import differences, flatten
 from garage.core.streams import Streams
 from garage.errors import MismatchError, OrderError
+from garage.kernels.mlp import Forward
 from garage.np import policies as numpy_policies
 from garage.tf import policies as tf_policies
 from garage.tf.session import GraphSession
@@ -158,13 +159,14 @@ def test_noise_decides_and_without_it_the_choice_is_greedy(policy):
     assert not np.array_equal(*noisy)
 
 
-def test_acting_is_by_the_mlp_of_the_core_bit_for_bit(mlp_policy):
+def test_acting_is_by_the_compiled_mlp_bit_for_bit(mlp_policy):
     """So policies of all frameworks draw the same episodes from the same theta."""
     infos = acting(mlp_policy)[2]
     outputs = infos["logits"] if "logits" in infos else infos["mean"]
     n_outputs = outputs.shape[1]
-    layers = MLPShape((4, *HIDDEN_SIZES, n_outputs)).layers(mlp_policy.theta)
-    expected = forward(layers, batch_for(mlp_policy).observations.astype(mlp_policy.theta.dtype))
+    shape = MLPShape((4, *HIDDEN_SIZES, n_outputs))
+    forward = Forward(shape.sizes, mlp_policy.theta[: shape.n_parameters])
+    expected = forward(batch_for(mlp_policy).observations.astype(mlp_policy.theta.dtype))
     assert np.array_equal(outputs, expected)
 
 

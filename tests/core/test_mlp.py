@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from garage.core.mlp import ForwardPass, MLPShape, forward, hidden_sizes_checked
+from garage.core.mlp import MLPShape, hidden_sizes_checked
 from garage.core.streams import Streams, uniforms
 from garage.errors import ArgumentError
 
@@ -35,43 +35,6 @@ def test_the_seeds_policy_has_1282_parameters():
 def test_the_table_names_every_layer():
     assert MLPShape((4, 3, 2)).table() == "hidden_0/weights 4x3, hidden_0/biases 3, output/weights 3x2, output/biases 2"
     assert MLPShape((4, 2)).table() == "output/weights 4x2, output/biases 2"
-
-
-@given(SIZES, st.integers(0, 99), st.sampled_from([np.float32, np.float64]))
-def test_forward_is_tanh_but_for_the_last_layer(sizes, seed, dtype):
-    shape, generator = MLPShape(sizes), np.random.default_rng(seed)
-    theta = generator.normal(size=shape.n_parameters).astype(dtype)
-    inputs = generator.normal(size=(3, sizes[0])).astype(dtype)
-    before = inputs.copy(), theta.copy()
-    outputs = forward(shape.layers(theta), inputs)
-    assert outputs.dtype == dtype
-    for row in range(3):
-        values = inputs[row].tolist()
-        for index, (weights, biases) in enumerate(shape.layers(theta.astype(np.float64))):
-            sums = [sum(v * w for v, w in zip(values, column, strict=True)) for column in weights.T]
-            values = [total + bias for total, bias in zip(sums, biases, strict=True)]
-            if index < len(sizes) - 2:
-                values = np.tanh(values).tolist()
-        np.testing.assert_allclose(outputs[row], values, rtol=1e-4, atol=1e-5)
-    assert np.array_equal(inputs, before[0])
-    assert np.array_equal(theta, before[1])
-
-
-@given(
-    SIZES, st.lists(st.sampled_from([1, 2, 3, 64]), min_size=1, max_size=5), st.sampled_from([np.float32, np.float64])
-)
-def test_a_forward_pass_gives_the_bits_of_forward_at_any_number_of_rows(sizes, widths, dtype):
-    shape, generator = MLPShape(sizes), np.random.default_rng(0)
-    layers = shape.layers(generator.normal(size=shape.n_parameters).astype(dtype))
-    again_and_again, kept = ForwardPass(layers), []
-    for n in widths:
-        inputs = generator.normal(size=(n, sizes[0])).astype(dtype)
-        before = inputs.copy()
-        kept.append((again_and_again(inputs), forward(layers, inputs)))
-        assert np.array_equal(inputs, before)
-    for outputs, expected in kept:  # and what was returned first is still what it was
-        assert outputs.dtype == dtype
-        assert outputs.tobytes() == expected.tobytes()
 
 
 def test_first_weights_are_glorot_uniform_and_biases_zero():

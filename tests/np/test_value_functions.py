@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from core.samples import TWO_ACTIONS, batch_of
 from experiment.parts import digests, rows, trained
-from garage.core.mlp import MLPShape, forward
+from garage.core.mlp import MLPShape
 from garage.core.state import differences
 from garage.core.streams import Streams
 from garage.core.types import EnvSpec
 from garage.errors import ArgumentError, MismatchError, OrderError
 from garage.experiment import Trainer
+from garage.kernels.mlp import Forward
 from garage.np.value_functions import MLPValueFunction
 
 BATCH = batch_of([30, 45, 25], first_steps=[0, 10, 0])
@@ -48,7 +49,7 @@ def inputs_of(batch):
 
 
 def mean_squared_error(shape, theta, inputs, targets):
-    return np.mean((forward(shape.layers(theta), inputs)[:, 0] - targets) ** 2)
+    return np.mean((Forward(shape.sizes, theta)(inputs)[:, 0] - targets) ** 2)
 
 
 @settings(deadline=None)
@@ -113,13 +114,12 @@ def test_parameters_are_read_only():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_prediction_is_the_networks_output_in_the_returns_scale_block_by_block(dtype):
+def test_a_prediction_is_the_networks_output_in_the_returns_scale(dtype):
     values, long = make(dtype=dtype), batch_of([500] * 5)
     values.fit(BATCH, RETURNS)
     inputs = np.concatenate([long.observations, (long.steps / 100)[:, np.newaxis]], axis=1).astype(dtype)
-    layers = values.shape.layers(values.theta)
-    outputs = [forward(layers, inputs[start : start + 1024])[:, 0].astype(float) for start in (0, 1024, 2048)]
-    assert np.array_equal(values.predict(long), RETURNS.mean() + RETURNS.std() * np.concatenate(outputs))
+    outputs = Forward(values.shape.sizes, values.theta)(inputs)[:, 0].astype(float)
+    assert np.array_equal(values.predict(long), RETURNS.mean() + RETURNS.std() * outputs)
 
 
 def golden_minibatches(n, size):

@@ -1,7 +1,7 @@
-"""The multilayer perceptron that every framework acts through: layer shapes, first weights, forward pass.
+"""The multilayer perceptron that every framework acts through: layer shapes and first weights.
 
-Hidden layers are tanh, the output layer is linear. Parameters are one flat vector: for each layer its
-weights ``[inputs, outputs]`` in C order, then its biases ``[outputs]``.
+Hidden layers are tanh, the output layer is linear; `garage.kernels.mlp` computes them. Parameters are one
+flat vector: for each layer its weights ``[inputs, outputs]`` in C order, then its biases ``[outputs]``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,51 +70,6 @@ class MLPShape:
             limit = np.sqrt(6.0 / sum(weights.shape))
             weights[...] = limit * (2.0 * uniforms(generator, weights.size).reshape(weights.shape) - 1.0)
         return theta
-
-
-def forward(layers: Layers, inputs: Array) -> Array:
-    """Outputs ``[n, outputs]`` for inputs ``[n, inputs]``, in the layers' dtype."""
-    values = inputs
-    for weights, biases in layers[:-1]:
-        values = np.tanh(values.dot(weights) + biases)
-    weights, biases = layers[-1]
-    return np.asarray(values.dot(weights) + biases)
-
-
-class ForwardPass:
-    """`forward` again and again with the same layers and number of rows: the same bits, with buffers made once.
-
-    Args:
-        layers: weights and biases, which must not change any more.
-    """
-
-    def __init__(self, layers: Layers) -> None:
-        self._layers = layers
-        self._n = -1
-        self._hidden: list[tuple[Array, Array, Array]] = []
-        self._output = layers[-1]
-
-    def __call__(self, inputs: Array) -> Array:
-        """Outputs ``[n, outputs]`` for inputs ``[n, inputs]``; the caller's to keep."""
-        if len(inputs) != self._n:
-            self._make_room(len(inputs))
-        values = inputs
-        for weights, biases, out in self._hidden:
-            np.dot(values, weights, out)
-            np.add(out, biases, out)
-            np.tanh(out, out)
-            values = out
-        weights, biases = self._output
-        outputs: Array = values.dot(weights)
-        outputs += biases
-        return outputs
-
-    def _make_room(self, n: int) -> None:
-        # Adding a bias to every row takes twice as long as adding two arrays of one shape.
-        repeated = [(weights, np.tile(biases, (n, 1))) for weights, biases in self._layers]
-        self._hidden = [(weights, biases, np.empty_like(biases)) for weights, biases in repeated[:-1]]
-        self._output = repeated[-1]
-        self._n = n
 
 
 def hidden_sizes_checked(hidden_sizes: Sequence[int]) -> tuple[int, ...]:

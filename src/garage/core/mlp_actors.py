@@ -1,4 +1,4 @@
-"""How MLP policies act, whatever framework they learn in: NumPy, over a flat theta on the host.
+"""How MLP policies act, whatever framework they learn in: by compiled kernels, over a flat theta on the host.
 
 So all frameworks draw the same episodes from the same parameters, bit for bit. What a framework adds is
 `objective`: the three questions that learning asks.
@@ -14,13 +14,14 @@ import numpy as np
 from gymnasium import spaces
 
 from garage.core import acting
-from garage.core.mlp import ForwardPass, MLPShape, hidden_sizes_checked
+from garage.core.mlp import MLPShape, hidden_sizes_checked
 from garage.core.ports import Objective
 from garage.core.recipe import Component
 from garage.core.spaces import flat_size, flatten_rows
 from garage.core.state import take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, State
 from garage.errors import ArgumentError, MismatchError, OrderError
+from garage.kernels.mlp import Forward
 
 
 class MLPActor(Component, abc.ABC):
@@ -100,7 +101,7 @@ class MLPActor(Component, abc.ABC):
             raise MismatchError(msg)
         self._theta = theta.astype(self.dtype)  # a copy of our own, so that nobody else can change it
         self._theta.flags.writeable = False
-        self._forward = ForwardPass(self.shape.layers(self._theta))
+        self._forward = Forward(self.shape.sizes, self._theta[: self.shape.n_parameters])
 
     def initialise(self, generator: np.random.Generator) -> None:
         """Draw the network's first parameters; see `MLPShape.draw`."""

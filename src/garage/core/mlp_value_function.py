@@ -1,6 +1,6 @@
 """How MLP value functions predict and learn, whatever framework computes their gradient.
 
-They predict in NumPy, over a flat theta on the host, as policies act (see `garage.core.mlp_actors`), so all
+They predict by compiled kernels, over a flat theta on the host, as policies act (see `garage.core.mlp_actors`), so all
 frameworks predict the same values from the same parameters, bit for bit. Targets, minibatches and Adam are the
 same for all too. What a framework adds is one answer: the gradient of a minibatch's error.
 """
@@ -14,15 +14,15 @@ import numpy as np
 
 from garage.core import options
 from garage.core.adam import Adam, Moments
-from garage.core.mlp import MLPShape, forward, hidden_sizes_checked
+from garage.core.mlp import MLPShape, hidden_sizes_checked
 from garage.core.recipe import Component
 from garage.core.returns import explained_variance
 from garage.core.spaces import flat_size, flatten_rows
 from garage.core.state import take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Metrics, State
 from garage.errors import ArgumentError, MismatchError, OrderError
+from garage.kernels.mlp import Forward
 
-_BLOCK_ROWS = 1024
 _GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 _LEAST_RATIO = 1e-3
 _ROUNDING = 1e-12
@@ -250,12 +250,8 @@ class MLPCritic(Component, abc.ABC):
         return np.concatenate([rows, time[:, np.newaxis]], axis=1)
 
     def _outputs(self, theta: Array, inputs: Array) -> Array:
-        """``[N]`` float64, in standard deviations from the mean; in blocks, because the block decides last bits."""
-        layers, outputs = self.shape.layers(theta), np.empty(len(inputs))
-        for start in range(0, len(inputs), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            outputs[block] = forward(layers, inputs[block])[:, 0]
-        return outputs
+        """``[N]`` float64, in standard deviations from the mean."""
+        return Forward(self.shape.sizes, theta)(inputs)[:, 0].astype(np.float64)
 
     def _minibatches(self, inputs: Array, targets: Array) -> list[tuple[Array, Array]]:
         """All rows, dealt out so that each minibatch has rows of the whole batch.

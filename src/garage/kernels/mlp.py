@@ -19,8 +19,8 @@ _ARGUMENTS: dict[str, tuple[type[ctypes.c_void_p | ctypes.c_int64], ...]] = {
     "mlp_along": (_POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
     "mlp_back": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _POINTER),
     "mlp_factors": (_POINTER, _NUMBER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
-    "mlp_number_along": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _POINTER),
-    "mlp_number_back": (_POINTER, _NUMBER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
+    "mlp_number_back": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, *(_POINTER,) * 5),
+    "mlp_number_product": (_POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _NUMBER, *(_POINTER,) * 5),
 }
 
 Array = npt.NDArray[Any]
@@ -39,9 +39,13 @@ class Forward:
         _check("theta", theta, theta.dtype, (_n_parameters(sizes),))
         self._kernel = _function(library.held(), "mlp_forward", theta.dtype)
         self._n_inputs, self._n_outputs, self._dtype = sizes[0], sizes[-1], theta.dtype
+        self._sizes_of_layers = sizes
         self._kept = (np.array(sizes, np.int64), theta, _room(sizes, theta.dtype))
         self._sizes, self._theta, self._room = (array.ctypes.data for array in self._kept)
         self._n_layers = len(sizes) - 1
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Forward, (self._sizes_of_layers, self._kept[1])
 
     def __call__(self, inputs: Array) -> Array:
         """Outputs ``[n, K]`` for inputs ``[n, sizes[0]]``; the caller's to keep.
@@ -78,7 +82,7 @@ class Passes:
         self._n_parameters, self._n_outputs, self._n_layers = _n_parameters(sizes), sizes[-1], len(sizes) - 1
         self._sizes, self._room = np.array(sizes, np.int64), _room(sizes, self._dtype)
         self._hidden = [np.empty((self._n, size), self._dtype) for size in sizes[1:-1]]
-        self._factors = [np.empty((self._n, size), self._dtype) for size in sizes[1:-1]]
+        self._factors = [np.empty((self._n, size), self._dtype) for size in sizes[1:-2]]
         self._hidden_pointers, self._factor_pointers = _pointers(self._hidden), _pointers(self._factors)
         self._theta: Array = np.empty(0, self._dtype)
         self._factored = False
@@ -105,22 +109,26 @@ class Passes:
         self._call("mlp_back", self._theta, self._inputs, self._n, self._hidden_pointers, by_outputs, gradient)
         return gradient
 
-    def number_along(self, direction: Array) -> Array:
-        """How the last output less the first changes, or the only one, ``[n]``; see `along`."""
-        _check("direction", direction, self._dtype, (self._n_parameters,))
-        self._factor()
-        change = np.empty(self._n, self._dtype)
-        pointers = self._hidden_pointers, self._factor_pointers
-        self._call("mlp_number_along", direction, self._inputs, self._n, *pointers, change)
-        return change
-
     def number_back(self, by_number: Array) -> Array:
-        """The gradient by theta, ``[P]`` float64, of what has the gradient ``[n]`` by that number."""
+        """The gradient by theta, ``[P]`` float64, of what has the gradient ``[n]`` by one number of the outputs.
+
+        The number is the last output less the first, or the only one.
+        """
         _check("by_number", by_number, self._dtype, (self._n,))
         self._factor()
         gradient = np.zeros(self._n_parameters)
         pointers = self._hidden_pointers, self._factor_pointers
-        self._call("mlp_number_back", self._inputs, self._n, *pointers, by_number, gradient)
+        self._call("mlp_number_back", self._theta, self._inputs, self._n, *pointers, by_number, gradient)
+        return gradient
+
+    def number_product(self, direction: Array, weights: Array) -> Array:
+        """``Jᵀ (weights * J direction)``, ``[P]`` float64, for that number's Jacobian J ``[n, P]`` and weights ``[n]``."""
+        _check("direction", direction, self._dtype, (self._n_parameters,))
+        _check("weights", weights, self._dtype, (self._n,))
+        self._factor()
+        gradient = np.zeros(self._n_parameters)
+        rows = self._inputs, self._n, self._hidden_pointers, self._factor_pointers, weights
+        self._call("mlp_number_product", self._theta, direction, *rows, gradient)
         return gradient
 
     def _factor(self) -> None:
