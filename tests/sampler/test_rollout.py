@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from garage.core.types import EnvSpec, Transition
 from garage.errors import MismatchError, NonFiniteError, UnseededWorldError, WorldRaisedError
-from garage.sampler.rollout import NOISE_BLOCK_STEPS, run_group
+from garage.sampler.noise_ahead import NOISE_BLOCK_STEPS
+from garage.sampler.rollout import run_group
 from sampler.toy_worlds import Ladder, Noise, Rows, bits, episode_alone, group_of, streams_of
 
 LENGTHS = {
@@ -65,6 +66,12 @@ def test_noise_beyond_a_block_is_of_the_next_block(n_lanes, length):
     rows = next(rows for index, rows in enumerate(batch.segments()) if batch.lengths[index] == length)
     noise = batch.agent_infos["noise"][rows].ravel()
     assert len(set(noise.tolist())) == length
+
+
+@pytest.mark.parametrize(("length", "n_episodes"), [(1, 516), (2, 258), (128, 5), (256, 3)])
+def test_episodes_that_start_when_the_clock_has_run_through_a_block_have_noise_of_their_own(length, n_episodes):
+    group = group_of(Ladder(lambda _: length), n_lanes=1, n_episodes=n_episodes)
+    check_episodes(group, run(group).batch)
 
 
 def test_a_policy_may_hand_on_what_it_was_given():
