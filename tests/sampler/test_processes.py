@@ -57,6 +57,14 @@ SHARED = Path("/dev/shm")  # noqa: S108 - where other samplers leave things
 @pytest.fixture(scope="module")
 def sampler():
     """Two workers for most of the tests, which leave them as if nothing had been."""
+    made = ProcessSampler(2)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def impatient():
+    """Two more, for tests that stay true if a machine that stands still makes one seem to hang."""
     made = ProcessSampler(2, timeout_seconds=2.0)
     yield made
     made.close()
@@ -189,20 +197,23 @@ def test_a_users_own_module_acts_in_workers(sampler):
     patient.close()
 
 
-@pytest.mark.parametrize(("trouble", "said"), [(die, "was killed by signal 9"), (hang, "took more than 2 s")])
-def test_a_group_of_a_worker_that_dies_or_hangs_is_run_again(sampler, tmp_path, caplog, trouble, said):
+@pytest.mark.parametrize(
+    ("kind", "trouble", "said"),
+    [("sampler", die, "was killed by signal 9"), ("impatient", hang, "took more than 2 s")],
+)
+def test_a_group_of_a_worker_that_dies_or_hangs_is_run_again(request, tmp_path, caplog, kind, trouble, said):
     seed = seed_of_group_2()
     with caplog.at_level(logging.WARNING, "garage.sampler"):
-        assert run(sampler, groups_of(Troubled(trouble, seed, tmp_path / "once"))) == expected()
+        assert run(request.getfixturevalue(kind), groups_of(Troubled(trouble, seed, tmp_path / "once"))) == expected()
     assert (tmp_path / "once").exists()
     lines = [record.getMessage() for record in caplog.records]
     assert [line for line in lines if re.search(rf"A worker {said}.*in group 2 of epoch 0 .*{seed}.*run again", line)]
 
 
 @pytest.mark.long
-def test_a_worker_that_hangs_in_native_code_is_killed(sampler, tmp_path):
+def test_a_worker_that_hangs_in_native_code_is_killed(impatient, tmp_path):
     groups = groups_of(Troubled(hang_in_native_code, seed_of_group_2(), tmp_path / "once"))
-    assert run(sampler, groups) == expected()
+    assert run(impatient, groups) == expected()
     assert (tmp_path / "once").exists()
 
 
@@ -397,7 +408,7 @@ def test_a_trainer_that_is_killed_leaves_nobody_behind(tmp_path, line, forks):
         trainer.kill()
         trainer.wait()
         for worker in workers:
-            assert select.select([worker], [], [], 20)[0], "a worker goes on without its trainer"
+            assert select.select([worker], [], [], 60)[0], "a worker goes on without its trainer"
             os.close(worker)
     assert set(SHARED.iterdir()) <= shared
 
@@ -429,5 +440,5 @@ def test_a_sampler_that_is_forgotten_ends_its_workers():
     made.run(groups_of(Ladder(three_to_nine)))
     worker = os.pidfd_open(made.pids[0])
     del made
-    assert select.select([worker], [], [], 20)[0]
+    assert select.select([worker], [], [], 60)[0]
     os.close(worker)

@@ -35,7 +35,7 @@ def folder():
 @pytest.fixture(scope="module")
 def sampler(folder):
     """Two workers on a cluster of their own, for most of the tests."""
-    made = RaySampler("local", 2, timeout_seconds=20.0)
+    made = RaySampler("local", 2)
     yield made
     made.close()
     assert ray_processes(folder) == []
