@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from garage.cli import doctor_disk, doctor_machine, doctor_packages, main
 from garage.cli.finding import Verdict
+from garage.kernels import library
 
 
 def by_name(findings):
@@ -128,6 +129,38 @@ def test_a_key_that_others_may_read(undrawn, tmp_path, monkeypatch):
     assert "open to other users (its mode is 644)" in found.found
     path.chmod(0o600)
     assert by_name(doctor_machine.machine())["signing key"].verdict is Verdict.FINE
+
+
+@pytest.fixture
+def kernels(undrawn):
+    """What the doctor says of the compiled part, looked for anew each time."""
+
+    def found():
+        library.level.cache_clear()
+        return by_name(doctor_machine.machine())["kernels"]
+
+    yield found
+    library.level.cache_clear()
+
+
+def test_the_level_of_the_compiled_part(kernels, monkeypatch):
+    *others, best = library.levels()
+    monkeypatch.delenv(library.LEVEL, raising=False)
+    assert (kernels().verdict, kernels().found) == (Verdict.FINE, f"compiled for {best}")
+    for level in others:
+        monkeypatch.setenv(library.LEVEL, level)
+        assert kernels().verdict is Verdict.NOTE
+        assert kernels().found == f"{level}, as GARAGE_KERNELS says; this processor can run {best}"
+    monkeypatch.setenv(library.LEVEL, "fastest")
+    assert kernels().verdict is Verdict.PROBLEM
+    assert kernels().next_step == "unset GARAGE_KERNELS"
+
+
+def test_no_compiled_part(kernels, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    assert kernels().verdict is Verdict.PROBLEM
+    assert kernels().found.startswith("There is no compiled part of garage for ")
+    assert kernels().next_step == "see docs/faq.md"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from garage.envs import GymEnv
 from garage.experiment import Trainer
 from garage.experiment import fingerprint as module
 from garage.experiment.fingerprint import differences, fingerprint, provenance
+from garage.kernels import library
 
 
 def test_versions_cpu_and_threads():
@@ -64,6 +65,10 @@ def test_of_very_many_earlier_ones_the_first_and_the_newest_are_kept():
     before = {"written_at": 1000, "earlier": list(range(1000))}
     earlier = provenance(GymEnv("CartPole-v1"), before)["earlier"]
     assert (len(earlier), earlier[0], earlier[-2], earlier[-1]["written_at"]) == (100, 0, 999, 1000)
+
+
+def test_the_level_of_the_compiled_part_is_told():
+    assert provenance(GymEnv("CartPole-v1"), {})["kernels"] == library.level()
 
 
 def test_variables_are_those_that_libraries_read(monkeypatch):

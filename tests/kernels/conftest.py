@@ -7,7 +7,7 @@ from garage.kernels import library
 
 def forget():
     """What was found out about the library, which the environment may have changed."""
-    for known in (library.held, library.freeing, library._path):
+    for known in (library.level, library.held, library.freeing):
         known.cache_clear()
 
 

@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from garage.cli.finding import Finding, fine, note, problem
-from garage.errors import SigningKeyError
+from garage.errors import ArgumentError, NotCompiledError, SigningKeyError
+from garage.kernels import library
 from garage.storage.launch_archives import is_in_repository
 from garage.storage.signing_key import VARIABLE, find_key
 
@@ -30,8 +31,9 @@ _DRAW_SECONDS = 60.0
 
 
 def machine() -> Iterator[Finding]:
-    """Processors, memory, graphics and key."""
+    """Processors, the compiled part, memory, graphics and key."""
     yield _processors()
+    yield _kernels()
     yield from _threads()
     yield _memory()
     yield _screen()
@@ -48,6 +50,20 @@ def _processors() -> Finding:
         found += f", and of these {quota:g} at a time: the cgroup allows no more"
         return note("processors", found, f"start at most {max(1, math.floor(quota))} workers")
     return fine("processors", found)
+
+
+def _kernels() -> Finding:
+    """Whether the compiled part is there, and for which level of the processor."""
+    try:
+        level, best = library.level(), library.levels()[-1]
+    except NotCompiledError as error:
+        return problem("kernels", str(error), "see docs/faq.md")
+    except ArgumentError as error:
+        return problem("kernels", str(error), f"unset {library.LEVEL}")
+    if level != best:
+        found = f"{level}, as {library.LEVEL} says; this processor can run {best}"
+        return note("kernels", found, f"unset {library.LEVEL}: the numbers are the same, and come sooner")
+    return fine("kernels", f"compiled for {level}")
 
 
 def _quota() -> float | None:

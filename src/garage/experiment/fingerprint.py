@@ -17,6 +17,7 @@ from garage import process
 from garage.core.ports import Env
 from garage.experiment import portable
 from garage.experiment.launch_archive import git_state
+from garage.kernels import library
 from garage.storage.run_directory import now
 
 _PACKAGES = ("garage", "numpy", "gymnasium", "cloudpickle")
@@ -83,6 +84,7 @@ def provenance(env: Env, before: Mapping[str, Any]) -> dict[str, Any]:
         "executable": sys.executable,
         "variables": {name: value for name in _VARIABLES if (value := os.environ.get(name)) is not None},
         "numpy_simd": _simd(),
+        "kernels": library.level(),
         "earlier": _earlier(before),
     }
 

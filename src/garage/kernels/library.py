@@ -19,32 +19,38 @@ LEVEL = "GARAGE_KERNELS"
 
 FOLDER = Path(__file__).parent
 _X86_64 = "x86_64_v{}"
+_MACHINES = {"AMD64": "x86_64", "arm64": "aarch64"}
+_COMPILE = "Run `pip install --editable .` in garage's checkout, or install its wheel anew with `--force-reinstall`."
 
 
 def levels() -> tuple[str, ...]:
-    """Those that were compiled and that this processor can run, the best one last."""
-    compiled = sorted(path.stem for path in FOLDER.glob("*.so"))
-    if platform.machine() not in {"x86_64", "AMD64"}:
-        return tuple(compiled)
+    """Those that were compiled and that this processor can run, the best one last.
+
+    Raises:
+        NotCompiledError: what was compiled cannot be loaded.
+    """
+    machine = _MACHINES.get(platform.machine(), platform.machine())
+    compiled = tuple(sorted(path.stem for path in FOLDER.glob(f"{machine}*.so")))
     least = _X86_64.format(2)
-    if least not in compiled:
-        return ()
-    best = ctypes.PyDLL(str(FOLDER / f"{least}.so")).level()
+    if least not in compiled:  # an x86-64 machine has them all or none
+        return () if machine == "x86_64" else compiled
+    best = _opened(ctypes.PyDLL, least).level()
     return tuple(level for level in compiled if level <= _X86_64.format(best))
 
 
 @functools.cache
 def held() -> ctypes.CDLL:
     """The library, called with the interpreter's lock."""
-    return ctypes.PyDLL(str(_path()))
+    return _opened(ctypes.PyDLL, level())
 
 
 @functools.cache
 def freeing() -> ctypes.CDLL:
     """The library, called without the interpreter's lock."""
-    return ctypes.CDLL(str(_path()))
+    return _opened(ctypes.CDLL, level())
 
 
+@functools.cache
 def level() -> str:
     """The level whose library is taken.
 
@@ -52,38 +58,38 @@ def level() -> str:
         NotCompiledError: none was compiled for this processor, or from other sources than those that are here.
         ArgumentError: the variable names one that is not there.
     """
-    return _path().stem
-
-
-@functools.cache
-def _path() -> Path:
     known = levels()
     if not known:
-        msg = (
-            f"There is no compiled part of garage for {platform.machine()} in {FOLDER}. Install garage again "
-            "(`pip install --force-reinstall --no-deps garage`), or in a checkout `pip install --editable .`."
-        )
+        msg = f"There is no compiled part of garage for {platform.machine()} in {FOLDER}. {_COMPILE}"
         raise NotCompiledError(msg)
-    level = os.environ.get(LEVEL) or known[-1]
-    if level not in known:
-        msg = f"{LEVEL} must be one of {', '.join(known)} on this processor, got {level!r}."
+    chosen = os.environ.get(LEVEL) or known[-1]
+    if chosen not in known:
+        msg = f"{LEVEL} must be one of {', '.join(known)} on this processor, got {chosen!r}. Unset it for the best one."
         raise ArgumentError(msg)
+    _check_sources(chosen)
+    return chosen
+
+
+def _opened(kind: type[ctypes.CDLL], level: str) -> ctypes.CDLL:
     path = FOLDER / f"{level}.so"
-    _check_sources(path)
-    return path
+    try:
+        return kind(str(path))
+    except OSError as error:  # cut short, or of another operating system
+        msg = f"Cannot load {path}, a compiled part of garage: {error}. {_COMPILE}"
+        raise NotCompiledError(msg) from error
 
 
-def _check_sources(path: Path) -> None:
+def _check_sources(level: str) -> None:
     """A library of other sources may have other bits."""
     digest = hashlib.blake2b(digest_size=16)
     for source in sorted((*FOLDER.glob("*.c"), *FOLDER.glob("*.h"))):
         digest.update(source.read_bytes())
-    sources = ctypes.PyDLL(str(path)).sources
+    sources = _opened(ctypes.PyDLL, level).sources
     sources.restype = ctypes.c_char_p
     made_from = sources().decode()
     if made_from != digest.hexdigest():
         msg = (
-            f"{path} was compiled from other sources than those beside it: it says {made_from}, they are "
-            f"{digest.hexdigest()}. Compile them by `make setup`, or by `pip install --editable .`."
+            f"{FOLDER / level}.so was compiled from other sources than those beside it: it says {made_from}, they are "
+            f"{digest.hexdigest()}. Compile them: `make setup`, or `pip install --editable .` in the checkout."
         )
         raise NotCompiledError(msg)
