@@ -18,4 +18,6 @@
 #define VECTOR_BYTES 16
 #endif
 
+#define LINE_BYTES 64 /* of the cache */
+
 #endif

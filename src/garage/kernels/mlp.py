@@ -5,6 +5,7 @@ Sizes are the layers', from input to output; theta is flat, as `garage.core.mlp`
 
 import ctypes
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ _ARGUMENTS: dict[str, tuple[type[ctypes.c_void_p | ctypes.c_int64], ...]] = {
     "mlp_number_back": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, *(_POINTER,) * 5),
     "mlp_number_product": (_POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _NUMBER, *(_POINTER,) * 5),
 }
+
+_LINE_BYTES = 64
+_PARTS = 16
 
 Array = npt.NDArray[Any]
 Dtype = np.dtype[Any]
@@ -81,8 +85,8 @@ class Passes:
         _check("inputs", self._inputs, self._dtype, (self._n, sizes[0]))
         self._n_parameters, self._n_outputs, self._n_layers = _n_parameters(sizes), sizes[-1], len(sizes) - 1
         self._sizes, self._room = np.array(sizes, np.int64), _room(sizes, self._dtype)
-        self._hidden = [np.empty((self._n, size), self._dtype) for size in sizes[1:-1]]
-        self._factors = [np.empty((self._n, size), self._dtype) for size in sizes[1:-2]]
+        self._hidden = [_empty((self._n, _padded(size)), self._dtype) for size in sizes[1:-1]]
+        self._factors = [_empty((self._n, _padded(size)), self._dtype) for size in sizes[1:-2]]
         self._hidden_pointers, self._factor_pointers = _pointers(self._hidden), _pointers(self._factors)
         self._theta: Array = np.empty(0, self._dtype)
         self._factored = False
@@ -122,7 +126,7 @@ class Passes:
         return gradient
 
     def number_product(self, direction: Array, weights: Array) -> Array:
-        """``Jᵀ (weights * J direction)``, ``[P]`` float64, for that number's Jacobian J ``[n, P]`` and weights ``[n]``."""
+        """``Jᵀ (weights * J direction)``, ``[P]`` float64, for that number's Jacobian J ``[n, P]``, weights ``[n]``."""
         _check("direction", direction, self._dtype, (self._n_parameters,))
         _check("weights", weights, self._dtype, (self._n,))
         self._factor()
@@ -153,6 +157,19 @@ def _room(sizes: tuple[int, ...], dtype: Dtype) -> Array:
     count = library.held()[f"room_mlp_{dtype.name}"]
     count.argtypes, count.restype = (_POINTER, _NUMBER), _NUMBER
     return np.empty(count(np.array(sizes, np.int64).ctypes.data, len(sizes) - 1), dtype)
+
+
+def _padded(units: int) -> int:
+    """Columns that a kernel fills up: those of its widest vectors, in any type and on any processor."""
+    return -(-units // _PARTS) * _PARTS
+
+
+def _empty(shape: tuple[int, int], dtype: Dtype) -> Array:
+    """An array that begins with a line of the cache: a vector that lies in two takes twice as long."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    room = np.empty(n_bytes + _LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % _LINE_BYTES
+    return room[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def _pointers(arrays: list[Array]) -> Any:  # noqa: ANN401 - an array of ctypes
