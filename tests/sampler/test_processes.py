@@ -201,7 +201,9 @@ def test_a_users_own_module_acts_in_workers(sampler):
     ("kind", "trouble", "said"),
     [("sampler", die, "was killed by signal 9"), ("impatient", hang, "took more than 2 s")],
 )
-def test_a_group_of_a_worker_that_dies_or_hangs_is_run_again(request, tmp_path, caplog, kind, trouble, said):
+def test_a_group_of_a_worker_that_dies_or_hangs_is_run_again(  # noqa: PLR0917 - three of them are fixtures
+    request, tmp_path, caplog, kind, trouble, said
+):
     seed = seed_of_group_2()
     with caplog.at_level(logging.WARNING, "garage.sampler"):
         assert run(request.getfixturevalue(kind), groups_of(Troubled(trouble, seed, tmp_path / "once"))) == expected()
