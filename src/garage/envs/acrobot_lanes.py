@@ -7,12 +7,11 @@ and what is seen of it, which is computed from that. Every operation is one that
 or in one that rounds alike: factors of 1 are left out, and signs and powers of two are moved, which rounds nothing.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from garage.core.types import Array
-from garage.envs.array_lanes import ArrayLanes, uniform
+from garage.envs.array_lanes import NumpyLanes, World
+from garage.kernels.worlds import Places
 
 WORLD_ID = "Acrobot-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.acrobot:AcrobotEnv"
@@ -37,8 +36,14 @@ _GRAVITY = 9.8
 _TURNED = np.array([[np.pi / 2], [np.pi / 2], [0.0]])
 _WEIGHTS = np.array([[0.5 * _GRAVITY], [1.5 * _GRAVITY], [0.5]])
 
+_WORLD = World(
+    WORLD_ID,
+    np.array([np.pi, np.pi, *_SPEED_LIMITS]),
+    Places([-_START] * 4, [_START] * 4, rows=[0, 1, 2, 3], is_single=True),
+)
 
-class AcrobotLanes(ArrayLanes):
+
+class AcrobotLanes(NumpyLanes):
     """n acrobots as a structure of arrays; see `garage.core.ports.Lanes`.
 
     Actions ``[k]`` int in {0, 1, 2}, a torque of -1, 0 or 1 N m; observations ``[k, 6]`` float32: cosine and sine of
@@ -50,8 +55,7 @@ class AcrobotLanes(ArrayLanes):
     """
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
-        bounds = np.concatenate([[np.pi, np.pi], _SPEED_LIMITS])
-        super().__init__(WORLD_ID, np.zeros((4, n)), bounds, np.float64, max_episode_length)
+        super().__init__(_WORLD, np.zeros((4, n)), np.float64, max_episode_length)
         self._links = _Links(n)
         self._change = np.empty((4, n))
         # Where the lanes are after a step: moved, then wrapped and clipped.
@@ -64,9 +68,6 @@ class AcrobotLanes(ArrayLanes):
         self._seen = np.empty((6, n))
         self._cosines, self._sines, self._seen_speeds = self._seen[0:4:2], self._seen[1:4:2], self._seen[4:]
         self._height = np.empty(n)
-
-    def _starts(self, generators: Sequence[np.random.Generator]) -> Array:
-        return uniform(generators, -_START, _START, 4).T.astype(np.float32)
 
     def _forces(self, actions: Array) -> Array:
         torques: Array = _TORQUES[actions]

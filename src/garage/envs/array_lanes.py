@@ -1,52 +1,119 @@
-"""What all lanes in NumPy have in common: a state as an array, the steps taken, a time limit, and who steps."""
+"""What all lanes in arrays have in common: a state as an array, where episodes start, the steps taken, a time limit.
+
+Their arithmetic is in compiled kernels, or in NumPy; what gymnasium asks NumPy for, NumPy computes in both.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.utils import seeding
 
 from garage.core.ports import Rung
 from garage.core.state import take_array
 from garage.core.types import Array, State, Transition
 from garage.errors import MismatchError
+from garage.kernels.worlds import Places, Starts
 
 _ONE = np.array(1)
+
+
+class World(NamedTuple):
+    """What is known of a world before any of its lanes is made."""
+
+    world_id: str
+    """For messages."""
+    bounds: Array
+    """``[d]``, beyond which the state never is on either side; inf where there is no bound."""
+    places: Places
+    """Where its episodes start."""
 
 
 class ArrayLanes(ABC):
     """n copies of a world as a structure of arrays; see `garage.core.ports.Lanes`.
 
-    A world says what its actions do, how all of its lanes move, what is seen, and where its episodes start. All lanes
-    are computed at every step, for that takes no longer, and only the chosen ones are moved.
+    Args:
+        world: which.
+        state: ``[d, n]`` float64, where the lanes are, a column each. The world's own, and moved in place.
+    """
+
+    def __init__(self, world: World, state: Array) -> None:
+        self.n = state.shape[1]
+        self._world_id = world.world_id
+        self._bounds = world.bounds
+        self._state = state
+        self._elapsed = np.zeros(self.n, np.int64)
+        self._start = Starts(world.places, state, self._elapsed)
+
+    @abstractmethod
+    def step(self, lanes: Array, actions: Array) -> Transition:
+        """See `garage.core.ports.Lanes`."""
+
+    @abstractmethod
+    def _observations(self, lanes: Array) -> Array:
+        """What is seen in ``lanes`` ``[k]`` as they are, ``[k, ...]``."""
+
+    @final
+    def reset(self, lanes: Array, seeds: Sequence[int]) -> Array:
+        """See `garage.core.ports.Lanes`."""
+        self._start(lanes, seeds)
+        return self._observations(lanes)
+
+    @property
+    @final
+    def rung(self) -> Rung:
+        """The arrays below say all there is."""
+        return Rung.ARRAYS
+
+    @final
+    def state_dict(self, lanes: Array) -> State:
+        """See `garage.core.ports.Lanes`: where they are ``[d, k]`` float64, and steps taken ``[k]`` int64."""
+        return {"state": self._state[:, lanes], "elapsed": self._elapsed[lanes]}
+
+    @final
+    def load_state_dict(self, lanes: Array, state: State) -> Array:
+        """See `garage.core.ports.Lanes`."""
+        owner = f"{len(lanes)} lanes of {self._world_id}"
+        places = take_array(state, "state", owner, np.float64, (len(self._state), len(lanes)))
+        elapsed = take_array(state, "elapsed", owner, np.int64, (len(lanes),))
+        beyond = np.argwhere(np.abs(places) > self._bounds[:, np.newaxis])
+        if beyond.size:
+            row, column = beyond[0]
+            msg = (
+                f"Cannot load the state of {owner}: `state` holds {places[row, column]} in row {row}, where nothing is "
+                f"beyond ±{self._bounds[row]}. Was it written by another version of the world?"
+            )
+            raise MismatchError(msg)
+        self._state[:, lanes] = places
+        self._elapsed[lanes] = elapsed
+        return self._observations(lanes)
+
+    @final  # noqa: B027 - concrete, and no lanes in arrays hold anything
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class NumpyLanes(ArrayLanes):
+    """Lanes that move by NumPy's functions.
+
+    A world says what its actions do and how all of its lanes move. All of them are computed at every step, for that
+    takes no longer, and only the chosen ones are moved.
 
     Args:
-        world_id: for messages.
-        state: ``[d, n]`` float64, where the lanes are, a column each. The world's own, and moved in place.
-        bounds: ``[d]``, beyond which the state never is on either side; inf where there is no bound.
+        world: which.
+        state: ``[d, n]`` float64; see `ArrayLanes`.
         force_dtype: of what its actions do.
         max_episode_length: steps after which an episode is truncated, or None.
     """
 
-    def __init__(
-        self, world_id: str, state: Array, bounds: Array, force_dtype: npt.DTypeLike, max_episode_length: int | None
-    ) -> None:
-        self.n = state.shape[1]
-        self._world_id = world_id
-        self._state = state
-        self._extremes = bounds
+    def __init__(self, world: World, state: Array, force_dtype: npt.DTypeLike, max_episode_length: int | None) -> None:
+        super().__init__(world, state)
         self._limit = None if max_episode_length is None else np.array(max_episode_length)
-        self._elapsed = np.zeros(self.n, np.int64)
         self._force = np.zeros(self.n, force_dtype)
         self._chosen = np.zeros(self.n, np.bool_)
         self._never = np.zeros(self.n, np.bool_)  # handed out again and again, so nobody may write to it
         self._never.flags.writeable = False
-
-    @abstractmethod
-    def _starts(self, generators: Sequence[np.random.Generator]) -> Array:
-        """The states ``[d, k]`` in which episodes start."""
 
     @abstractmethod
     def _forces(self, actions: Array) -> Array:
@@ -64,17 +131,6 @@ class ArrayLanes(ABC):
             Observations ``[n, ...]``, rewards ``[n]`` and whether each ended ``[n]``; rows of lanes that are not chosen
             mean nothing. The observations are new arrays, the others may be read-only.
         """
-
-    @abstractmethod
-    def _observations(self, lanes: Array) -> Array:
-        """What is seen in ``lanes`` ``[k]`` as they are, ``[k, ...]``."""
-
-    @final
-    def reset(self, lanes: Array, seeds: Sequence[int]) -> Array:
-        """See `garage.core.ports.Lanes`."""
-        self._state[:, lanes] = self._starts([seeding.np_random(seed)[0] for seed in seeds])
-        self._elapsed[lanes] = 0
-        return self._observations(lanes)
 
     @final
     def step(self, lanes: Array, actions: Array) -> Transition:
@@ -96,52 +152,11 @@ class ArrayLanes(ABC):
             self._timed_out().take(lanes),
         )
 
-    @property
-    @final
-    def rung(self) -> Rung:
-        """The arrays below say all there is."""
-        return Rung.ARRAYS
-
-    @final
-    def state_dict(self, lanes: Array) -> State:
-        """See `garage.core.ports.Lanes`: where they are ``[d, k]`` float64, and steps taken ``[k]`` int64."""
-        return {"state": self._state[:, lanes], "elapsed": self._elapsed[lanes]}
-
-    @final
-    def load_state_dict(self, lanes: Array, state: State) -> Array:
-        """See `garage.core.ports.Lanes`."""
-        owner = f"{len(lanes)} lanes of {self._world_id}"
-        places = take_array(state, "state", owner, np.float64, (len(self._state), len(lanes)))
-        elapsed = take_array(state, "elapsed", owner, np.int64, (len(lanes),))
-        beyond = np.argwhere(np.abs(places) > self._extremes[:, np.newaxis])
-        if beyond.size:
-            row, column = beyond[0]
-            msg = (
-                f"Cannot load the state of {owner}: `state` holds {places[row, column]} in row {row}, where nothing is "
-                f"beyond ±{self._extremes[row]}. Was it written by another version of the world?"
-            )
-            raise MismatchError(msg)
-        self._state[:, lanes] = places
-        self._elapsed[lanes] = elapsed
-        return self._observations(lanes)
-
-    @final  # noqa: B027 - concrete, and no lanes in NumPy hold anything
-    def close(self) -> None:
-        """Nothing to let go of."""
-
     def _timed_out(self) -> Array:
         if self._limit is None:
             return self._never
         truncated: Array = np.greater_equal(self._elapsed, self._limit)
         return truncated
-
-
-def uniform(
-    generators: Sequence[np.random.Generator], low: "float | Array", high: "float | Array", n_draws: int
-) -> Array:
-    """What ``uniform(low, high, n_draws)`` of each generator gives, ``[k, n_draws]``, computed at once."""
-    draws = np.array([generator.random(n_draws) for generator in generators])
-    return np.asarray(low + (high - low) * draws)
 
 
 def clipped(actions: Array, most: float) -> Array:

@@ -9,19 +9,18 @@ but the cosine is float32. A sum of float32 numbers that is computed in float64 
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from garage.core.types import Array
-from garage.envs.array_lanes import ArrayLanes, clipped, uniform
+from garage.envs.array_lanes import NumpyLanes, World, clipped
+from garage.kernels.worlds import Places
 
 WORLD_ID = "MountainCar-v0"
 ENTRY_POINT = "gymnasium.envs.classic_control.mountain_car:MountainCarEnv"
 CONTINUOUS_WORLD_ID = "MountainCarContinuous-v0"
 CONTINUOUS_ENTRY_POINT = "gymnasium.envs.classic_control.continuous_mountain_car:Continuous_MountainCarEnv"
-
-_LOWEST_START, _HIGHEST_START = -0.6, -0.4
 
 # As arrays without dimensions, because a ufunc converts a Python float anew at each call.
 _THREE = np.array(3.0)
@@ -37,8 +36,13 @@ _MOST_FORCE = 1.0
 _CONTINUOUS_GOAL = np.array(0.45, np.float32)
 _PRIZE, _EFFORT_COST = np.array(100.0), np.array(0.1)
 
+_PLACES = Places([-0.6], [-0.4], rows=[0])
+_BOUNDS = np.abs([_LEFT_WALL, _TOP_SPEED])
+_WORLD = World(WORLD_ID, _BOUNDS, _PLACES)
+_CONTINUOUS_WORLD = World(CONTINUOUS_WORLD_ID, _BOUNDS.astype(np.float32), _PLACES)
 
-class MountainCarLanes(ArrayLanes):
+
+class MountainCarLanes(NumpyLanes):
     """n cars that are pushed left, not at all, or right; see `garage.core.ports.Lanes`.
 
     Actions ``[k]`` int in {0, 1, 2}; observations ``[k, 2]`` float32: position and velocity, which are also the state,
@@ -50,15 +54,11 @@ class MountainCarLanes(ArrayLanes):
     """
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
-        bounds = np.array([_LEFT_WALL, _TOP_SPEED])
-        super().__init__(WORLD_ID, np.zeros((2, n)), np.abs(bounds), np.float64, max_episode_length)
+        super().__init__(_WORLD, np.zeros((2, n)), np.float64, max_episode_length)
         self._slope, self._cosine = np.empty(n), c_cosine()
         self._drive = _Drive(n, np.float64)
         self._rewards = np.full(n, -1.0)  # handed out again and again, so nobody may write to it
         self._rewards.flags.writeable = False
-
-    def _starts(self, generators: Sequence[np.random.Generator]) -> Array:
-        return _starts(generators)
 
     def _forces(self, actions: Array) -> Array:
         pushes: Array = _PUSHES[actions]
@@ -77,7 +77,7 @@ class MountainCarLanes(ArrayLanes):
         return _seen(self._state[:, lanes])
 
 
-class MountainCarContinuousLanes(ArrayLanes):
+class MountainCarContinuousLanes(NumpyLanes):
     """n cars that are pushed by a force of -1 to 1; see `garage.core.ports.Lanes`.
 
     Actions ``[k, 1]``, clipped to ±1; observations ``[k, 2]`` float32: position and velocity, which are also the state,
@@ -89,16 +89,12 @@ class MountainCarContinuousLanes(ArrayLanes):
     """
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
-        bounds = np.array([_LEFT_WALL, _TOP_SPEED], np.float32)
-        super().__init__(CONTINUOUS_WORLD_ID, np.zeros((2, n)), np.abs(bounds), np.float32, max_episode_length)
+        super().__init__(_CONTINUOUS_WORLD, np.zeros((2, n)), np.float32, max_episode_length)
         self._slope, self._cosine = np.empty(n), c_cosine()
         self._rounded, self._pushes = np.empty((2, n), np.float32)
         self._underway = np.empty(n, np.bool_)
         self._efforts = np.empty(n)
         self._drive = _Drive(n, np.float32)
-
-    def _starts(self, generators: Sequence[np.random.Generator]) -> Array:
-        return _starts(generators)
 
     def _forces(self, actions: Array) -> Array:
         return clipped(actions, _MOST_FORCE)
@@ -158,11 +154,6 @@ class _Drive:
         """Which ones are at the goal, and do not roll back."""
         arrived: Array = np.greater_equal(self._position, goal) & np.greater_equal(self._velocity, self._stopped)
         return arrived
-
-
-def _starts(generators: Sequence[np.random.Generator]) -> Array:
-    positions = uniform(generators, _LOWEST_START, _HIGHEST_START, 1)
-    return np.concatenate([positions, np.zeros_like(positions)], axis=1).T
 
 
 def _seen(state: Array) -> Array:

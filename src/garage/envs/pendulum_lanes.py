@@ -6,17 +6,14 @@ A pole of length l = 1 m and mass m = 1 kg under gravity g = 10 m/s² and a torq
 torque and its terms stay float32 until they are added to a float64.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from garage.core.types import Array
-from garage.envs.array_lanes import ArrayLanes, clipped, uniform
+from garage.envs.array_lanes import NumpyLanes, World, clipped
+from garage.kernels.worlds import Places
 
 WORLD_ID = "Pendulum-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
-
-_HIGHEST_START = np.array([np.pi, 1.0])
 
 # As arrays without dimensions, because a ufunc converts a Python float anew at each call.
 _MAX_SPEED, _LOWEST_SPEED = np.array(8.0), np.array(-8.0)
@@ -28,8 +25,10 @@ _TORQUE_TERM = np.array(3.0 / (1.0 * 1.0**2), np.float32)
 _SPEED_COST, _TORQUE_COST = np.array(0.1), np.array(0.001, np.float32)
 _TWO = np.array(2.0)
 
+_WORLD = World(WORLD_ID, np.array([np.inf, _MAX_SPEED]), Places([-np.pi, -1.0], [np.pi, 1.0], rows=[0, 1]))
 
-class PendulumLanes(ArrayLanes):
+
+class PendulumLanes(NumpyLanes):
     """n pendulums as a structure of arrays; see `garage.core.ports.Lanes`.
 
     Actions ``[k, 1]``, in N m, clipped to ±2; observations ``[k, 3]`` float32: cosine and sine of the angle, angular
@@ -41,16 +40,12 @@ class PendulumLanes(ArrayLanes):
     """
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
-        bounds = np.array([np.inf, _MAX_SPEED])
-        super().__init__(WORLD_ID, np.zeros((2, n)), bounds, np.float32, max_episode_length)
+        super().__init__(_WORLD, np.zeros((2, n)), np.float32, max_episode_length)
         self._moved = np.empty((2, n))
         self._angle, self._speed = self._moved
         self._terms, self._squares = np.empty((2, 2, n))
         self._sine = np.empty(n)
         self._torques = np.empty(n, np.float32)
-
-    def _starts(self, generators: Sequence[np.random.Generator]) -> Array:
-        return uniform(generators, -_HIGHEST_START, _HIGHEST_START, 2).T
 
     def _forces(self, actions: Array) -> Array:
         return clipped(actions, _MAX_TORQUE)
