@@ -16,7 +16,9 @@ from garage.kernels import library
 
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: dict[str, tuple[type[ctypes.c_void_p | ctypes.c_int64], ...]] = {
-    "mlp_forward": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER),
+    "mlp_prepare": (_POINTER, _POINTER, _NUMBER, _POINTER, _POINTER),
+    "mlp_outputs": (_POINTER, ctypes.c_char_p, _NUMBER, _POINTER),
+    "mlp_forward": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
     "mlp_along": (_POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
     "mlp_back": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _POINTER),
     "mlp_factors": (_POINTER, _NUMBER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
@@ -36,20 +38,23 @@ class Forward:
 
     Args:
         sizes: of the layers.
-        theta: ``[P]``, which must not change any more.
+        theta: ``[P]``.
     """
 
     def __init__(self, sizes: tuple[int, ...], theta: Array) -> None:
         _check("theta", theta, theta.dtype, (_n_parameters(sizes),))
-        self._kernel = _function(library.held(), "mlp_forward", theta.dtype)
+        self._made_of = sizes, theta
         self._n_inputs, self._n_outputs, self._dtype = sizes[0], sizes[-1], theta.dtype
-        self._sizes_of_layers = sizes
-        self._kept = (np.array(sizes, np.int64), theta, _room(sizes, theta.dtype))
-        self._sizes, self._theta, self._room = (array.ctypes.data for array in self._kept)
-        self._n_layers = len(sizes) - 1
+        # A call takes microseconds, so what it needs is looked up once: four words, and what they point at.
+        self._network, self._memory = np.zeros(4, np.int64), (np.array(sizes, np.int64), _room(sizes, theta.dtype))
+        self._address = self._network.ctypes.data
+        kernel, (layers, room) = _function(library.held(), "mlp_prepare", theta.dtype), self._memory
+        kernel(self._address, layers.ctypes.data, len(sizes) - 1, theta.ctypes.data, room.ctypes.data)
+        self._kernel = _function(library.held(), "mlp_outputs", theta.dtype)
+        self._make_room(0)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Forward, (self._sizes_of_layers, self._kept[1])
+        return Forward, self._made_of
 
     def __call__(self, inputs: Array) -> Array:
         """Outputs ``[n, K]`` for inputs ``[n, sizes[0]]``; the caller's to keep.
@@ -58,15 +63,15 @@ class Forward:
             MismatchError: the inputs are of another width or dtype.
         """
         n = len(inputs)
-        if not inputs.flags.c_contiguous:
-            inputs = np.ascontiguousarray(inputs)
-        if inputs.shape != (n, self._n_inputs) or inputs.dtype != self._dtype:
-            _check("inputs", inputs, self._dtype, (n, self._n_inputs))
-        outputs = np.empty((n, self._n_outputs), self._dtype)
-        self._kernel(
-            self._sizes, self._n_layers, self._theta, inputs.ctypes.data, n, None, outputs.ctypes.data, 0, self._room
-        )
-        return outputs
+        if inputs.shape != self._shape or inputs.dtype != self._dtype:
+            _check_kind("inputs", inputs, self._dtype, (n, self._n_inputs))
+            self._make_room(n)
+        self._kernel(self._address, inputs.tobytes(), n, self._output_address)
+        return self._outputs.copy()
+
+    def _make_room(self, n: int) -> None:
+        self._shape, self._outputs = (n, self._n_inputs), np.empty((n, self._n_outputs), self._dtype)
+        self._output_address = self._outputs.ctypes.data
 
 
 class Passes:
@@ -96,7 +101,7 @@ class Passes:
         _check("theta", theta, self._dtype, (self._n_parameters,))
         self._theta, self._factored = theta.copy(), False
         outputs = np.empty((self._n_outputs, self._n), self._dtype)
-        self._call("mlp_forward", self._theta, self._inputs, self._n, self._hidden_pointers, outputs, 1)
+        self._call("mlp_forward", self._theta, self._inputs, self._n, self._hidden_pointers, outputs)
         return outputs
 
     def along(self, direction: Array) -> Array:
@@ -180,11 +185,15 @@ def _n_parameters(sizes: tuple[int, ...]) -> int:
     return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
 
 
-def _check(name: str, array: Array, dtype: Dtype, shape: tuple[int, ...]) -> None:
-    """The kernels take pointers, so whatever does not fit must not come to them."""
+def _check_kind(name: str, array: Array, dtype: Dtype, shape: tuple[int, ...]) -> None:
     if array.shape != shape or array.dtype != dtype or dtype.name not in {"float32", "float64"}:
         msg = f"Cannot compute with `{name}` of shape {array.shape} in {array.dtype}: expected {shape} in {dtype}."
         raise MismatchError(msg)
+
+
+def _check(name: str, array: Array, dtype: Dtype, shape: tuple[int, ...]) -> None:
+    """The kernels take pointers, so whatever does not fit must not come to them."""
+    _check_kind(name, array, dtype, shape)
     if not array.flags.c_contiguous:
         msg = f"Cannot compute with `{name}`: its {array.shape} numbers are not in one piece. Pass a copy."
         raise MismatchError(msg)

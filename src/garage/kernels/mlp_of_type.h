@@ -202,16 +202,15 @@ static T *NAME(turn_layers)(const int64_t *sizes, int64_t n_layers, const T *the
     return to;
 }
 
-/* Activations `hidden[l]` of the hidden layers, unless null, and `outputs` [K, n], or [n, K] if not `turned`. */
-EXPORT void NAME(mlp_forward)(const int64_t *sizes, int64_t n_layers, const T *theta, const T *inputs, int64_t n,
-    T *const *hidden, T *outputs, int64_t turned, T *room)
+/* Activations `hidden[l]` of the hidden layers, unless null, and `outputs` [K, n], or [n, K] if not `turned`; `layers`
+   are padded. */
+static void NAME(forward)(const int64_t *sizes, int64_t n_layers, const T *layers, const T *inputs, int64_t n,
+    T *const *hidden, T *outputs, int64_t turned, T *tiles)
 {
-    room = NAME(aligned)(room);
     const int64_t widest = NAME(widest)(sizes, n_layers), n_outputs = sizes[n_layers];
-    T *const tiles = NAME(pad_layers)(sizes, n_layers, theta, room);
     for (int64_t first = 0; first < n; first += TILE_ROWS) {
         const int64_t rows = n - first < TILE_ROWS ? n - first : TILE_ROWS;
-        const T *values = inputs + first * sizes[0], *layer = room;
+        const T *values = inputs + first * sizes[0], *layer = layers;
         int64_t values_row = sizes[0];
         for (int64_t l = 0; l < n_layers; l++) {
             const int64_t in = sizes[l], out = sizes[l + 1], width = NAME(padded)(out);
@@ -228,6 +227,35 @@ EXPORT void NAME(mlp_forward)(const int64_t *sizes, int64_t n_layers, const T *t
             for (int64_t j = 0; j < n_outputs; j++)
                 outputs[turned ? j * n + first + i : (first + i) * n_outputs + j] = values[i * values_row + j];
     }
+}
+
+EXPORT void NAME(mlp_forward)(const int64_t *sizes, int64_t n_layers, const T *theta, const T *inputs, int64_t n,
+    T *const *hidden, T *outputs, T *room)
+{
+    room = NAME(aligned)(room);
+    T *const tiles = NAME(pad_layers)(sizes, n_layers, theta, room);
+    NAME(forward)(sizes, n_layers, room, inputs, n, hidden, outputs, 1, tiles);
+}
+
+/* A network that is asked again and again at the same theta: its padded layers, and scratch. */
+struct NAME(network) {
+    const int64_t *sizes;
+    int64_t n_layers;
+    const T *layers;
+    T *tiles;
+};
+
+EXPORT void NAME(mlp_prepare)(
+    struct NAME(network) *network, const int64_t *sizes, int64_t n_layers, const T *theta, T *room)
+{
+    room = NAME(aligned)(room);
+    *network = (struct NAME(network)){sizes, n_layers, room, NAME(pad_layers)(sizes, n_layers, theta, room)};
+}
+
+/* `outputs` [n, K]. */
+EXPORT void NAME(mlp_outputs)(const struct NAME(network) *network, const T *inputs, int64_t n, T *outputs)
+{
+    NAME(forward)(network->sizes, network->n_layers, network->layers, inputs, n, 0, outputs, 0, network->tiles);
 }
 
 /* How the outputs change, `change` [K, n], when theta moves along `direction`. */
