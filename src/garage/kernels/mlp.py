@@ -15,7 +15,7 @@ from garage.errors import MismatchError
 from garage.kernels import library
 
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
-_ARGUMENTS: dict[str, tuple[type[ctypes.c_void_p | ctypes.c_int64], ...]] = {
+_ARGUMENTS: dict[str, tuple[type[ctypes.c_void_p | ctypes.c_int64 | ctypes.c_char_p], ...]] = {
     "mlp_prepare": (_POINTER, _POINTER, _NUMBER, _POINTER, _POINTER),
     "mlp_outputs": (_POINTER, ctypes.c_char_p, _NUMBER, _POINTER),
     "mlp_forward": (_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER, _POINTER, _POINTER),
