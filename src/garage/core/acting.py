@@ -12,14 +12,22 @@ _SMALLEST = 2.0**-54
 
 
 def categorical_noise(generator: np.random.Generator, n_steps: int, n_actions: int) -> Array:
-    """Gumbel noise ``[n_steps, n_actions]``, float64.
+    """Gumbel noise ``[n_steps, n_actions]``, float64: `gumbel` of as many uniforms."""
+    return gumbel(uniforms(generator, n_steps * n_actions).reshape(n_steps, n_actions))
+
+
+def gumbel(uniforms: Array) -> Array:
+    """Gumbel noise of uniforms ``[...]`` float64, in their place.
 
     The largest of logits plus Gumbel noise is distributed as their softmax: Gumbel 1954, "Statistical
     theory of extreme values and some practical applications"; Maddison et al. 2014, "A* sampling".
     """
-    u = uniforms(generator, n_steps * n_actions).reshape(n_steps, n_actions)
     # A uniform may be exactly 0, whose logarithm is not finite; half a step above it is as good a draw.
-    return -np.log(-np.log(np.maximum(u, _SMALLEST)))
+    np.maximum(uniforms, _SMALLEST, out=uniforms)
+    for _ in range(2):
+        np.log(uniforms, out=uniforms)
+        np.negative(uniforms, out=uniforms)
+    return uniforms
 
 
 def categorical_act(logits: Array, noise: Array | None) -> Array:

@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from garage.core import acting
 from garage.core.mlp import MLPShape, hidden_sizes_checked
-from garage.core.ports import Objective
+from garage.core.ports import Objective, UniformNoise
 from garage.core.recipe import Component
 from garage.core.spaces import flat_size, flatten_rows
 from garage.core.state import take
@@ -180,6 +180,12 @@ class CategoricalMLPActor(MLPActor, abc.ABC):
     def draw_noise(self, generator: np.random.Generator, n_steps: int) -> Array:
         """Gumbel noise ``[n_steps, n_actions]``."""
         return acting.categorical_noise(generator, n_steps, self.n_outputs).astype(self.dtype)
+
+    def uniform_noise(self) -> UniformNoise | None:
+        """See `DrawsUniforms`."""
+        if type(self).draw_noise is not CategoricalMLPActor.draw_noise:  # a class of the user's own
+            return None
+        return UniformNoise(self.n_outputs, lambda uniforms: acting.gumbel(uniforms).astype(self.dtype))
 
     def act(self, observations: Array, memory: Array, noise: Array | None) -> tuple[Array, Array, Infos]:
         """Action indices ``[n]``; ``infos["logits"]`` is ``[n, n_actions]``."""

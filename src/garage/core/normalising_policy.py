@@ -4,7 +4,7 @@ from typing import final
 
 import numpy as np
 
-from garage.core.ports import Policy
+from garage.core.ports import Policy, UniformNoise, uniform_noise_of
 from garage.core.types import Array, EnvSpec, Infos
 
 EPSILON = 1e-8
@@ -72,6 +72,10 @@ class NormalisingPolicy:
     def draw_noise(self, generator: np.random.Generator, n_steps: int) -> Array:
         """The policy's."""
         return self.policy.draw_noise(generator, n_steps)
+
+    def uniform_noise(self) -> UniformNoise | None:
+        """The policy's."""
+        return uniform_noise_of(self.policy)
 
     def act(self, observations: Array, memory: Array, noise: Array | None) -> tuple[Array, Array, Infos]:
         """The policy's, upon normalised observations."""

@@ -4,10 +4,10 @@ Each has a contract suite in ``tests/contracts`` that every implementation runs.
 """
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
@@ -163,6 +163,31 @@ class Policy(Protocol):
             Actions ``[n, ...]``, memory after the step, and diagnostics each ``[n, ...]``.
         """
         ...
+
+
+class UniformNoise(NamedTuple):
+    """Noise that is made of uniforms, row by row, so that the noise of many episodes can be made at once."""
+
+    n_uniforms: int
+    """Of each step."""
+    noise_of: Callable[[Array], Array]
+    """The noise ``[n, K]`` of n steps of any episodes, made of their uniforms ``[n, n_uniforms]`` float64, which may be
+    written over: what `Policy.draw_noise` makes of the generator's first ones, bit for bit."""
+
+
+@runtime_checkable
+class DrawsUniforms(Protocol):
+    """A policy whose noise may be made of uniforms; no policy has to be one."""
+
+    def uniform_noise(self) -> UniformNoise | None:
+        """How; None if `Policy.draw_noise` does anything else."""
+        ...
+
+
+def uniform_noise_of(policy: Policy) -> UniformNoise | None:
+    """How a policy makes its noise of uniforms, or None if it does not."""
+    # The class is asked, for a policy that hands on what it has not got to another one draws noise of its own.
+    return cast("DrawsUniforms", policy).uniform_noise() if issubclass(type(policy), DrawsUniforms) else None
 
 
 class Evaluation(NamedTuple):

@@ -9,7 +9,9 @@ This is format 1 of the streams. It is described with test vectors in ``docs/str
 kept for ever. Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 """
 
+import functools
 import hashlib
+from collections.abc import Sequence
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -17,11 +19,13 @@ from numpy.random.bit_generator import ISeedSequence
 
 from garage.core.types import Array
 from garage.errors import ArgumentError
+from garage.kernels import streams as kernels
 
 PathElement: TypeAlias = int | str
 
 _PERSON = b"garage-streams-1"
-_UNIFORM_STEP = 2.0**-53
+_UNUSED_BITS = np.uint64(11)
+_UNIFORM_STEP = np.float64(2.0**-53)
 
 
 class Streams:
@@ -75,19 +79,25 @@ class Streams:
 
 def uniforms(generator: np.random.Generator, n: int) -> Array:
     """The next ``n`` uniforms of a generator of ours, float64 in [0, 1): ``raw >> 11`` times 2⁻⁵³."""
-    raw = generator.bit_generator.random_raw(n)
-    return (np.asarray(raw, np.uint64) >> np.uint64(11)).astype(np.float64) * _UNIFORM_STEP
+    raw: Array = np.asarray(generator.bit_generator.random_raw(n), np.uint64)
+    np.right_shift(raw, _UNUSED_BITS, raw)
+    return raw * _UNIFORM_STEP
+
+
+def first_uniforms(keys: Sequence[bytes], n: int) -> Array:
+    """What `uniforms` draws from new generators of k keys, ``[k, n]``: the same bits, much sooner."""
+    return kernels.uniforms(b"".join(keys), n)
 
 
 class _Key(ISeedSequence):
     """Hands Philox its key as it is; ``Philox(key=...)`` takes twice as long, for entropy that it throws away."""
 
     def __init__(self, key: bytes) -> None:
-        self._words = np.frombuffer(key, "<u8").astype(np.uint64)
+        self._words = np.frombuffer(key, "<u8")
 
     def generate_state(self, n_words: int, dtype: object = np.uint32) -> Array:
         """The two 64-bit words that Philox asks for."""
-        if n_words != self._words.size or np.dtype(dtype) != np.uint64:  # type: ignore[call-overload] # any dtype-like
+        if n_words != self._words.size or (dtype is not np.uint64 and np.dtype(dtype) != np.uint64):  # type: ignore[call-overload] # any dtype-like
             msg = f"A stream's key has 2 words of 64 bits, this NumPy asked for {n_words} of {dtype}. Please report it."
             raise ArgumentError(msg)
         return self._words
@@ -95,14 +105,22 @@ class _Key(ISeedSequence):
 
 def _encode(element: PathElement) -> bytes:
     """One path element: a type tag, the payload's length in 8 bytes little-endian, the payload."""
+    if type(element) is int:  # nearly always, and the quickest to ask
+        return _encode_integer(element)
     if isinstance(element, str):
-        tag, payload = b"s", element.encode()
-    elif isinstance(element, int | np.integer) and not isinstance(element, bool):
-        number = int(element)
-        tag, payload = b"i", number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True)
-    else:
-        msg = f"A path of random streams is made of str and int, got {element!r} of type {type(element).__name__}."
-        raise ArgumentError(msg)
+        return _tagged(b"s", element.encode())
+    if isinstance(element, int | np.integer) and not isinstance(element, bool):
+        return _encode_integer(int(element))
+    msg = f"A path of random streams is made of str and int, got {element!r} of type {type(element).__name__}."
+    raise ArgumentError(msg)
+
+
+@functools.lru_cache(maxsize=4096)
+def _encode_integer(number: int) -> bytes:
+    return _tagged(b"i", number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True))
+
+
+def _tagged(tag: bytes, payload: bytes) -> bytes:
     return tag + len(payload).to_bytes(8, "little") + payload
 
 

@@ -1,24 +1,31 @@
 """The noise of the steps to come: drawn by episodes and blocks, read by steps and lanes."""
 
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from garage.core.ports import Policy
-from garage.core.streams import Streams
+from garage.core.ports import Policy, uniform_noise_of
+from garage.core.streams import Streams, first_uniforms
 from garage.core.types import Array
 
 NOISE_BLOCK_STEPS = 256
 """Noise is drawn in blocks of so many steps, each with an address of its own; a constant of the format."""
 
+_MOST_AHEAD = 16
+"""Episodes whose noise may be drawn before they start: together it takes less, and what starts last wastes it."""
 
-class _Refill(NamedTuple):
-    """The next block that an episode needs."""
 
-    lane: int
+class _Block(NamedTuple):
+    """Noise of an episode."""
+
     streams: Streams
+    """Of the call in which the episode started."""
     ordinal: int
-    block: int
+    """Of the episode in that call."""
+    number: int
+    """Of the block in the episode."""
 
 
 class NoiseAhead:
@@ -31,51 +38,82 @@ class NoiseAhead:
 
     def __init__(self, policy: Policy, n_lanes: int) -> None:
         self._policy, self._n_lanes = policy, n_lanes
+        self._by_uniforms = uniform_noise_of(policy)
         self._noise: dict[int, Array] = {}
         """``[256, n_lanes, K]`` by turn: how often the clock has run through a block's steps."""
-        self._refills: dict[int, list[_Refill]] = {}
-        """By the clock at which they are due, those of episodes that have ended since included."""
-        self._refill_of: list[_Refill | None] = [None] * n_lanes
+        self._ahead: deque[Array] = deque()
+        """First blocks ``[256, K]`` of the episodes that start next."""
+        self._due: dict[int, list[tuple[int, _Block]]] = {}
+        """Lanes and the blocks that follow there, by clock; those of episodes that have ended since included."""
+        self._following: list[_Block | None] = [None] * n_lanes
 
-    def start(self, lane: int, streams: Streams, ordinal: int, *, step: int, clock: int) -> None:
-        """Draw what an episode needs from its next step on.
+    def start(self, lanes: Sequence[int], streams: Streams, ordinal: int, clock: int) -> None:
+        """Episodes start, one in each of ``lanes``, in the order of their ordinals.
 
         Args:
-            lane: where it is.
+            lanes: where.
+            streams: of the call, the same ones each time.
+            ordinal: of the first of them in that call; those after the ones that started before.
+            clock: the group's.
+        """
+        n_missing = len(lanes) - len(self._ahead)
+        if n_missing > 0:
+            n_more = n_missing if self._by_uniforms is None else max(n_missing, min(ordinal, _MOST_AHEAD))
+            first = ordinal + len(self._ahead)
+            self._ahead.extend(self._drawn([_Block(streams, later, 0) for later in range(first, first + n_more)]))
+        for of_lane, lane in enumerate(lanes, start=ordinal):
+            self._write(lane, _Block(streams, of_lane, 0), self._ahead.popleft(), 0, clock)
+
+    def take_up(self, lane: int, streams: Streams, ordinal: int, step: int) -> None:
+        """An episode goes on, when the clock is at 0.
+
+        Args:
+            lane: where.
             streams: of the call in which it started.
             ordinal: of the episode in that call.
             step: index of its next step.
-            clock: the group's, before that step.
         """
-        block, passed = divmod(step, NOISE_BLOCK_STEPS)
-        self._draw(_Refill(lane, streams, ordinal, block), passed, clock)
+        number, passed = divmod(step, NOISE_BLOCK_STEPS)
+        block = _Block(streams, ordinal, number)
+        (noise,) = self._drawn([block])
+        self._write(lane, block, noise, passed, 0)
 
     def stop(self, lane: int) -> None:
         """The episode in this lane needs no more."""
-        self._refill_of[lane] = None
+        self._following[lane] = None
 
     def of_step(self, clock: int) -> Array:
         """This step's noise ``[n_lanes, K]``, which is not written to again; idle lanes get any."""
         turn, row = divmod(clock, NOISE_BLOCK_STEPS)
         if not row:
             self._noise.pop(turn - 1, None)
-        for refill in self._refills.pop(clock, ()):
-            if self._refill_of[refill.lane] is refill:
-                self._draw(refill, 0, clock)
-        noise: Array = self._noise[turn][row]
-        return noise
+        if clock in self._due:
+            due = [(lane, block) for lane, block in self._due.pop(clock) if self._following[lane] is block]
+            for (lane, block), noise in zip(due, self._drawn([block for _, block in due]), strict=True):
+                self._write(lane, block, noise, 0, clock)
+        row_of_noise: Array = self._noise[turn][row]
+        return row_of_noise
 
-    def _draw(self, refill: _Refill, passed: int, clock: int) -> None:
-        """Write a block into the lane's column, but for the steps that have passed."""
-        lane, streams, ordinal, block = refill
-        noise = self._policy.draw_noise(streams.generator(ordinal, block), NOISE_BLOCK_STEPS)
+    def _drawn(self, blocks: list[_Block]) -> Iterable[Array]:
+        """The noise ``[256, K]`` of each."""
+        if self._by_uniforms is None:
+            generators = (streams.generator(ordinal, number) for streams, ordinal, number in blocks)
+            return [self._policy.draw_noise(generator, NOISE_BLOCK_STEPS) for generator in generators]
+        n_uniforms, noise_of = self._by_uniforms
+        keys = [streams.key(ordinal, number) for streams, ordinal, number in blocks]
+        uniforms = first_uniforms(keys, NOISE_BLOCK_STEPS * n_uniforms)
+        noise = noise_of(uniforms.reshape(len(blocks) * NOISE_BLOCK_STEPS, n_uniforms))
+        return noise.reshape(len(blocks), NOISE_BLOCK_STEPS, noise.shape[1])
+
+    def _write(self, lane: int, block: _Block, noise: Array, passed: int, clock: int) -> None:
+        """Put a block into the lane's column from the clock on, but for the steps that have passed."""
         turn, row = divmod(clock, NOISE_BLOCK_STEPS)
         n_now, n_left = NOISE_BLOCK_STEPS - row, NOISE_BLOCK_STEPS - passed
         self._of_turn(turn, noise)[row : row + n_left, lane] = noise[passed : passed + n_now]
         if n_left > n_now:
             self._of_turn(turn + 1, noise)[: n_left - n_now, lane] = noise[passed + n_now :]
-        self._refill_of[lane] = following = _Refill(lane, streams, ordinal, block + 1)
-        self._refills.setdefault(clock + n_left, []).append(following)
+        self._following[lane] = following = _Block(block.streams, block.ordinal, block.number + 1)
+        self._due.setdefault(clock + n_left, []).append((lane, following))
 
     def _of_turn(self, turn: int, like: Array) -> Array:
         if turn not in self._noise:

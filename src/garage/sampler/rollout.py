@@ -191,11 +191,12 @@ class _Rollout:
         starting = free[: self._n_starting(len(free))]
         if not starting:
             return not free
-        clock, n_carried = self._clock, self._n_carried
-        for number, lane in enumerate(starting, start=len(self._episodes)):
-            ordinal = number - n_carried
-            self._add(lane, _Episode(self._streams, self.group.epoch, self.group.call, ordinal, clock))
-        seeds = [episode.world_seed for episode in self._episodes[-len(starting) :]]
+        group, streams, clock = self.group, self._streams, self._clock
+        first = len(self._episodes) - self._n_carried
+        self._noise.start(starting, streams, first, clock)
+        for ordinal, lane in enumerate(starting, start=first):
+            self._add(lane, _Episode(streams, group.epoch, group.call, ordinal, clock))
+        seeds = [streams.world_seed(ordinal) for ordinal in range(first, first + len(starting))]
         chosen = np.array(starting)
         try:
             observations = self.lanes.reset(chosen, seeds)
@@ -215,7 +216,9 @@ class _Rollout:
     def _take_up(self, carried: InFlight) -> None:
         self._n_carried = len(carried.lanes)
         for lane, step, epoch, call, ordinal in zip(*(column.tolist() for column in carried.addresses), strict=True):
-            self._add(lane, _Episode(self._streams_of(epoch, call), epoch, call, ordinal, -step))
+            episode = _Episode(self._streams_of(epoch, call), epoch, call, ordinal, -step)
+            self._add(lane, episode)
+            self._noise.take_up(lane, episode.streams, ordinal, step)
         self.observations[carried.lanes] = carried.observations
         if carried.memory.size:
             self.memory = self.memory.copy()
@@ -226,8 +229,6 @@ class _Rollout:
     def _add(self, lane: int, episode: _Episode) -> None:
         self._running[lane] = len(self._episodes)
         self._episodes.append(episode)
-        step = self._clock - episode.started_at
-        self._noise.start(lane, episode.streams, episode.ordinal, step=step, clock=self._clock)
 
     def _episode_in(self, lane: int) -> _Episode:
         return self._episodes[self._running[lane]]
