@@ -155,7 +155,6 @@ def factors(sizes, theta, values):
 def number_along(sizes, theta, direction, values):
     """How the number of one row changes."""
     *hidden, output = layers(sizes, direction)
-    number, _ = of_number(list(layers(sizes, theta))[-1])
     parts = [theta.dtype.type(0)] * PARTS
 
     def add(pairs):
@@ -167,11 +166,7 @@ def number_along(sizes, theta, direction, values):
             products(bias, zip(values[index], column, strict=True))
             for bias, column in zip(biases, weights.T, strict=True)
         ]
-        if index < len(hidden) - 1:
-            add(zip(sums, factors(sizes, theta, values)[index], strict=True))
-        else:
-            slopes = [slope(h) for h in values[-2]]
-            add((change * each, by) for change, each, by in zip(sums, slopes, number, strict=True))
+        add(zip(sums, factors(sizes, theta, values)[index], strict=True))
     weights, bias = of_number(output)
     add(zip(weights, values[-2], strict=True))
     summed = parts
