@@ -4,6 +4,7 @@ Sizes are the layers', from input to output; theta is flat, as `garage.core.mlp`
 """
 
 import ctypes
+import functools
 import itertools
 import math
 from typing import Any
@@ -151,6 +152,7 @@ class Passes:
         kernel(self._sizes.ctypes.data, self._n_layers, *plain, self._room.ctypes.data)
 
 
+@functools.cache
 def _function(compiled: ctypes.CDLL, name: str, dtype: Dtype) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
     function = compiled[f"{name}_{dtype.name}"]
     function.argtypes, function.restype = _ARGUMENTS[name], None
