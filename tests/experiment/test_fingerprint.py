@@ -13,7 +13,7 @@ from experiment.parts import Scripted, trained
 from garage.envs import GymEnv
 from garage.experiment import Trainer
 from garage.experiment import fingerprint as module
-from garage.experiment.fingerprint import differences, fingerprint, provenance
+from garage.experiment.fingerprint import differences, fingerprint, installed_packages, provenance
 from garage.kernels import library
 
 
@@ -45,6 +45,21 @@ def test_a_run_keeps_both():
     manifest = json.loads(Path("run/snapshots/000000.json").read_text())
     policies = {"policy": "garage.np.policies.CategoricalMLPPolicy"}
     assert manifest["fingerprint"] == found["fingerprint"] | {"policies": policies}
+
+
+def test_packages_are_those_that_are_installed(tmp_path, monkeypatch):
+    before = installed_packages()
+    assert before == sorted({f"{one.name}=={one.version}" for one in metadata.distributions()}, key=str.lower)
+    for folder, text in {
+        "mine-2.dist-info/METADATA": "Metadata-Version: 2.1\r\nName: mine\r\nVersion: 2\r\n\r\nName: trap\r\n",
+        "old-1.egg-info/PKG-INFO": "Description: What\n Name: trap\nname: Old\nversion:1\n",
+        "nameless-1.dist-info/METADATA": "Version: 1\n\nName: trap\n",
+        "empty-1.dist-info/RECORD": "",
+    }.items():
+        (tmp_path / folder).parent.mkdir()
+        (tmp_path / folder).write_text(text, encoding="utf-8", newline="")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert set(installed_packages()) == {*before, "mine==2", "Old==1"}
 
 
 def test_a_resumed_run_keeps_what_it_was_started_with():
