@@ -120,6 +120,7 @@ def test_what_a_system_does_not_say(monkeypatch):
         raise metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setattr(module, "_version", module._version.__wrapped__)  # which remembers nothing
     monkeypatch.setattr(Path, "is_file", lambda self: False)
     monkeypatch.setattr(np, "show_config", lambda mode: None)
     found = module.fingerprint()

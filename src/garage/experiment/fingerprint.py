@@ -1,5 +1,6 @@
 """What decides over last bits: versions, CPU, libraries, threads."""
 
+import functools
 import os
 import platform
 import re
@@ -155,6 +156,7 @@ def _earlier(before: Mapping[str, Any]) -> list[Any]:
     return earlier if len(earlier) <= _MOST_EARLIER else [earlier[0], *earlier[1 - _MOST_EARLIER :]]
 
 
+@functools.cache  # what is loaded stays what it is, and to look it up takes milliseconds
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
