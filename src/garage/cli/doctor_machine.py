@@ -15,6 +15,7 @@ from garage.kernels import library
 from garage.storage.launch_archives import is_in_repository
 from garage.storage.signing_key import VARIABLE, find_key
 
+_SLOW = "x86_64_v2"
 _CGROUP = Path("/sys/fs/cgroup")
 _GIB = 1 << 30
 _BACKENDS = ("egl", "osmesa", "glfw")
@@ -63,6 +64,9 @@ def _kernels() -> Finding:
     if level != best:
         found = f"{level}, as {library.LEVEL} says; this processor can run {best}"
         return note("kernels", found, f"unset {library.LEVEL}: the numbers are the same, and come sooner")
+    if level == _SLOW:
+        found = f"compiled for {level}: without fused multiply-adds, networks take a hundred times as long"
+        return note("kernels", found, "take a processor of x86-64-v3 (Intel's Haswell, AMD's Excavator, or later)")
     return fine("kernels", f"compiled for {level}")
 
 
