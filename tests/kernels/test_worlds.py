@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from garage.envs.cartpole_lanes import CartPoleLanes
+from garage.envs.pendulum_lanes import PendulumLanes
 from garage.errors import ArgumentError, MismatchError
 from garage.kernels.worlds import Places, Starts, Steps
 
@@ -105,31 +106,50 @@ def moved(lanes_class, states, chosen, actions, limit=None):
 
 
 def cart_poles(generator, n):
-    """States within bounds, beyond them, and on them."""
+    """States within bounds, beyond them, and on them; and actions."""
     bounds = np.array([2.4, 12 * 2 * np.pi / 360, 4, 4])[:, np.newaxis]
-    return bounds * generator.uniform(-1.2, 1.2, (4, n)), generator.integers(0, 2, n)
+    states = bounds * generator.uniform(-1.2, 1.2, (4, n)).clip(-1.1, 1)
+    return states, generator.integers(0, 2, n)
+
+
+def pendulums(generator, n):
+    """Many turns, top speeds, and torques beyond the bounds."""
+    states = np.array([[50], [8]]) * generator.uniform(-1.2, 1.2, (2, n)).clip(-1, 1)
+    return states, generator.normal(0, 2, (n, 1)).astype(np.float32)
+
+
+WORLDS = {CartPoleLanes: cart_poles, PendulumLanes: pendulums}
+ID = {CartPoleLanes: "CartPole-v1", PendulumLanes: "Pendulum-v1"}
+PLACES = {CartPoleLanes: [0, 2, 1, 3], PendulumLanes: [0, 1]}
+"""Where rows of the state stand in gymnasium's."""
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("lanes_class", WORLDS)
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**32))
-def test_cart_poles_move_as_gymnasiums_on_every_level(seed):
+def test_lanes_move_as_gymnasiums_on_every_level(lanes_class, seed):
     n = 33
-    states, actions = cart_poles(np.random.default_rng(seed), n)
-    states[:, 0], states[1, 1], states[2:, 2] = np.nan, np.nan, np.inf
-    rows, after = moved(CartPoleLanes, states, np.arange(n), actions, limit=20)
-    env = gymnasium.make("CartPole-v1").unwrapped
+    states, actions = WORLDS[lanes_class](np.random.default_rng(seed), n)
+    states[:, 0], states[0, 1], states[1, 2], states[0, 3] = np.nan, np.nan, np.nan, np.inf
+    rows, after = moved(lanes_class, states, np.arange(n), actions, limit=20)
+    env = gymnasium.make(ID[lanes_class]).unwrapped
     for lane in range(n):
         env.reset(seed=0)
-        env.state = states[[0, 2, 1, 3], lane]
+        env.state = states[PLACES[lanes_class], lane]
         observation, reward, terminated, _, _ = env.step(actions[lane])
         expected = observation, np.float64(reward), np.bool_(terminated), np.bool_(lane + 1 >= 20)
-        assert rows[lane] == tuple(value.tobytes() for value in expected)
-        assert after["state"][[0, 2, 1, 3], lane].tobytes() == env.state.tobytes()
+        assert_same(rows[lane], expected)
+        assert_same([after["state"][PLACES[lanes_class], lane].tobytes()], [np.asarray(env.state)])
     assert after["elapsed"].tolist() == list(range(1, n + 1))
 
 
-WORLDS = {CartPoleLanes: cart_poles}
+def assert_same(rows, expected):
+    """Every bit, but which NaN it is."""
+    for row, value in zip(rows, expected, strict=True):
+        found = np.frombuffer(row, value.dtype)
+        assert np.array_equal(np.isnan(found), np.isnan(np.atleast_1d(value)))
+        assert found[~np.isnan(found)].tobytes() == np.atleast_1d(value)[~np.isnan(found)].tobytes()
 
 
 @pytest.mark.parametrize("lanes_class", WORLDS)
@@ -192,7 +212,7 @@ def test_steps_that_cannot_be_move_nothing(chosen, actions, error, message):
 def test_lanes_that_do_not_exist_are_not_seen(chosen):
     steps = Steps("cart_poles", np.zeros((4, N)), np.zeros(N, np.int64), None)
     with pytest.raises((IndexError, MismatchError), match=r"lane"):
-        steps.seen(np.array(chosen))
+        steps.see(np.array(chosen))
 
 
 @pytest.mark.parametrize(

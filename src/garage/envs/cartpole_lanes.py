@@ -42,7 +42,8 @@ class CartPoleLanes(ArrayLanes):
         """See `garage.core.ports.Lanes`."""
         np.cos(self._angles, self._cosines)
         np.sin(self._angles, self._sines)
-        return Transition(*self._steps(lanes, actions))
+        self._steps.move(lanes, actions)
+        return Transition(*self._steps.results())
 
     def _observations(self, lanes: Array) -> Array:
-        return self._steps.seen(lanes)
+        return self._steps.see(lanes)

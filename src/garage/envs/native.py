@@ -1,4 +1,4 @@
-"""Which worlds have NumPy lanes, and whether those may stand in for the installed gymnasium's."""
+"""Which worlds have lanes of ours, and whether those may stand in for the installed gymnasium's."""
 
 import logging
 from collections.abc import Callable, Mapping

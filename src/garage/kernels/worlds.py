@@ -55,7 +55,10 @@ class Kernel(NamedTuple):
     """How many there are, from 0 on, or None for numbers."""
 
 
-KERNELS = {"cart_poles": Kernel(n_rows=4, n_seen=4, dtype=_INT64, n_actions=2)}
+KERNELS = {
+    "cart_poles": Kernel(n_rows=4, n_seen=4, dtype=_INT64, n_actions=2),
+    "pendulums": Kernel(n_rows=2, n_seen=3, dtype=np.dtype(np.float32), n_actions=None),
+}
 """By the names of their functions in C."""
 
 
@@ -149,11 +152,8 @@ class Steps:
         self._step, self._see = _function(f"{world}_step", 1), _function(f"{world}_seen", 0)
         self._fit(n)
 
-    def __call__(self, lanes: Array, actions: Array) -> tuple[Array, Array, Array, Array]:
+    def move(self, lanes: Array, actions: Array) -> None:
         """Take one action in each of ``lanes`` ``[k]``, each at most once.
-
-        Returns:
-            Observations ``[k, ...]`` float32, rewards ``[k]`` float64, terminated and truncated ``[k]`` bool.
 
         Raises:
             IndexError: there is no such lane, or no such action; nothing has moved.
@@ -168,10 +168,9 @@ class Steps:
             actions = self._checked(actions, lanes)
         if self._step(self._argument, lanes.tobytes(), k, actions.tobytes()) != _FINE:
             raise self._refused(lanes, actions)
-        return self._seen.copy(), self._rewards.copy(), self._terminated.copy(), self._truncated.copy()
 
-    def seen(self, lanes: Array) -> Array:
-        """What is seen in ``lanes`` ``[k]`` as they are, ``[k, ...]`` float32.
+    def see(self, lanes: Array) -> Array:
+        """Observations ``[k, ...]`` float32 of ``lanes`` ``[k]`` as they are.
 
         Raises:
             IndexError: there is no such lane.
@@ -183,6 +182,10 @@ class Steps:
         if self._see(self._argument, lanes.tobytes(), self._k) != _FINE:
             raise _no_such_lane(lanes, self._n)
         return self._seen.copy()
+
+    def results(self) -> tuple[Array, Array, Array, Array]:
+        """Of the lanes that were moved last, as copies: what was seen last, rewards, terminated and truncated."""
+        return self._seen.copy(), self._rewards.copy(), self._terminated.copy(), self._truncated.copy()
 
     def _fit(self, k: int) -> None:
         """Have the results of k lanes at hand."""
@@ -198,7 +201,10 @@ class Steps:
             raise MismatchError(msg)
         if self._world.n_actions is not None:
             return _integers("actions", actions)
-        return actions.astype(self._dtype)
+        if actions.dtype != self._dtype:
+            msg = f"Cannot step {lanes.size} lanes with actions in {actions.dtype}: expected {self._dtype}."
+            raise MismatchError(msg)
+        return actions
 
     def _refused(self, lanes: Array, actions: Array) -> IndexError:
         if not _in_range(lanes, self._n).all():
