@@ -74,6 +74,13 @@ def test_episodes_that_start_when_the_clock_has_run_through_a_block_have_noise_o
     check_episodes(group, run(group).batch)
 
 
+@pytest.mark.parametrize("n_lanes", [1, 3, 5, 6, 7, 40])
+def test_logs_are_the_same_however_many_lanes_are_idle(n_lanes):
+    """Rows of idle lanes are kept while at most half of them are; here they are many, few and none."""
+    group = group_of(Ladder(LENGTHS["mixed"]), n_lanes=n_lanes, n_episodes=6)
+    check_episodes(group, run(group).batch)
+
+
 def test_a_policy_may_hand_on_what_it_was_given():
     """Noise as actions and observations as infos: neither may change after the step."""
     group = group_of(Ladder(lambda seed: 300 + seed % 400), n_lanes=3, n_episodes=6, policy=Noise(Ladder().spec))
@@ -211,6 +218,16 @@ def test_columns_keep_their_dtypes():
     assert batch.ends.dtype == np.int8
     assert batch.rewards.dtype == batch.observations.dtype == np.float64
     assert batch.memories.shape == (3, 2)
+
+
+@pytest.mark.parametrize("n_lanes", [4, 9])
+def test_beside_idle_lanes_observations_keep_the_dtype_of_their_space(n_lanes):
+    env = Ladder()
+    env.spec = EnvSpec(spaces.Box(-np.inf, np.inf, (2,), np.float32), env.spec.action_space)
+    batch = run(group_of(env, n_lanes=n_lanes, n_episodes=3)).batch
+    assert batch.observations.dtype == np.float32
+    expected = np.concatenate([np.arange(length) for length in batch.lengths])
+    assert np.array_equal(batch.observations[:, 1], expected)
 
 
 def test_nothing_is_carried_over_whole_episodes_and_seconds_are_counted():

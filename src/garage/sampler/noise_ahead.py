@@ -41,11 +41,12 @@ class NoiseAhead:
         self._by_uniforms = uniform_noise_of(policy)
         self._noise: dict[int, Array] = {}
         """``[256, n_lanes, K]`` by turn: how often the clock has run through a block's steps."""
-        self._ahead: deque[Array] = deque()
-        """First blocks ``[256, K]`` of the episodes that start next."""
-        self._due: dict[int, list[tuple[int, _Block]]] = {}
-        """Lanes and the blocks that follow there, by clock; those of episodes that have ended since included."""
-        self._following: list[_Block | None] = [None] * n_lanes
+        self._ahead: deque[tuple[_Block, Array]] = deque()
+        """First blocks of the episodes that start next, and their noise ``[256, K]``."""
+        self._blocks: list[_Block | None] = [None] * n_lanes
+        """Of each lane."""
+        self._run_out: dict[int, list[tuple[int, _Block]]] = {}
+        """Lanes and their blocks, by the clock at which these have no more; blocks that others have replaced, too."""
 
     def start(self, lanes: Sequence[int], streams: Streams, ordinal: int, clock: int) -> None:
         """Episodes start, one in each of ``lanes``, in the order of their ordinals.
@@ -61,8 +62,8 @@ class NoiseAhead:
             n_more = n_missing if self._by_uniforms is None else max(n_missing, min(ordinal, _MOST_AHEAD))
             first = ordinal + len(self._ahead)
             self._ahead.extend(self._drawn([_Block(streams, later, 0) for later in range(first, first + n_more)]))
-        for of_lane, lane in enumerate(lanes, start=ordinal):
-            self._write(lane, _Block(streams, of_lane, 0), self._ahead.popleft(), 0, clock)
+        for lane in lanes:
+            self._write(lane, *self._ahead.popleft(), 0, clock)
 
     def take_up(self, lane: int, streams: Streams, ordinal: int, step: int) -> None:
         """An episode goes on, when the clock is at 0.
@@ -74,36 +75,39 @@ class NoiseAhead:
             step: index of its next step.
         """
         number, passed = divmod(step, NOISE_BLOCK_STEPS)
-        block = _Block(streams, ordinal, number)
-        (noise,) = self._drawn([block])
+        ((block, noise),) = self._drawn([_Block(streams, ordinal, number)])
         self._write(lane, block, noise, passed, 0)
 
     def stop(self, lane: int) -> None:
         """The episode in this lane needs no more."""
-        self._following[lane] = None
+        self._blocks[lane] = None
 
     def of_step(self, clock: int) -> Array:
         """This step's noise ``[n_lanes, K]``, which is not written to again; idle lanes get any."""
         turn, row = divmod(clock, NOISE_BLOCK_STEPS)
         if not row:
             self._noise.pop(turn - 1, None)
-        if clock in self._due:
-            due = [(lane, block) for lane, block in self._due.pop(clock) if self._following[lane] is block]
-            for (lane, block), noise in zip(due, self._drawn([block for _, block in due]), strict=True):
+        if clock in self._run_out:
+            lasting = [(lane, block) for lane, block in self._run_out.pop(clock) if self._blocks[lane] is block]
+            following = [block._replace(number=block.number + 1) for _, block in lasting]
+            for (lane, _), (block, noise) in zip(lasting, self._drawn(following), strict=True):
                 self._write(lane, block, noise, 0, clock)
         row_of_noise: Array = self._noise[turn][row]
         return row_of_noise
 
-    def _drawn(self, blocks: list[_Block]) -> Iterable[Array]:
-        """The noise ``[256, K]`` of each."""
+    def _drawn(self, blocks: list[_Block]) -> Iterable[tuple[_Block, Array]]:
+        """Each with its noise ``[256, K]``."""
         if self._by_uniforms is None:
-            generators = (streams.generator(ordinal, number) for streams, ordinal, number in blocks)
-            return [self._policy.draw_noise(generator, NOISE_BLOCK_STEPS) for generator in generators]
+            draw = self._policy.draw_noise
+            return [
+                (block, draw(block.streams.generator(block.ordinal, block.number), NOISE_BLOCK_STEPS))
+                for block in blocks
+            ]
         n_uniforms, noise_of = self._by_uniforms
         keys = [streams.key(ordinal, number) for streams, ordinal, number in blocks]
         uniforms = first_uniforms(keys, NOISE_BLOCK_STEPS * n_uniforms)
         noise = noise_of(uniforms.reshape(len(blocks) * NOISE_BLOCK_STEPS, n_uniforms))
-        return noise.reshape(len(blocks), NOISE_BLOCK_STEPS, noise.shape[1])
+        return zip(blocks, noise.reshape(len(blocks), NOISE_BLOCK_STEPS, noise.shape[1]), strict=True)
 
     def _write(self, lane: int, block: _Block, noise: Array, passed: int, clock: int) -> None:
         """Put a block into the lane's column from the clock on, but for the steps that have passed."""
@@ -112,8 +116,8 @@ class NoiseAhead:
         self._of_turn(turn, noise)[row : row + n_left, lane] = noise[passed : passed + n_now]
         if n_left > n_now:
             self._of_turn(turn + 1, noise)[: n_left - n_now, lane] = noise[passed + n_now :]
-        self._following[lane] = following = _Block(block.streams, block.ordinal, block.number + 1)
-        self._due.setdefault(clock + n_left, []).append((lane, following))
+        self._blocks[lane] = block
+        self._run_out.setdefault(clock + n_left, []).append((lane, block))
 
     def _of_turn(self, turn: int, like: Array) -> Array:
         if turn not in self._noise:

@@ -122,7 +122,7 @@ class _Rollout:
 
     def take(self, actions: Array, memory: Array, agent_infos: Infos, transition: Transition) -> None:
         """Log what happened, finish the episodes that ended, start others in their lanes."""
-        self._log.add(self.active, self.observations, actions, agent_infos, transition)
+        self._log.add(self.observations, actions, agent_infos, transition)
         observations, _, terminated, truncated, _ = transition
         if not self._is_full:
             if observations.dtype != self.observations.dtype:
@@ -132,9 +132,9 @@ class _Rollout:
         self.memory = memory
         self._n_steps += self.active.size
         self._clock += 1
-        ended = terminated | truncated
-        if np.count_nonzero(ended):
-            self._finish(ended.nonzero()[0], transition)
+        (ended,) = (terminated | truncated).nonzero()
+        if ended.size:
+            self._finish(ended, transition)
 
     def cut(self) -> State:
         """End the segments of the episodes that are still in flight, and say how to go on with them."""
@@ -242,6 +242,7 @@ class _Rollout:
         # An idle lane shows what the first active one does.
         self._row_of_lane = np.zeros(self.lanes.n, np.int64)
         self._row_of_lane[self.active] = np.arange(self.active.size)
+        self._log.activate(self.active, self._row_of_lane)
 
     def _finish(self, rows: Array, transition: Transition) -> None:
         free = self.active.take(rows).tolist()

@@ -24,7 +24,11 @@ class StepLog:
 
     def __init__(self, n_lanes: int, names: str) -> None:
         self._n_lanes, self._names = n_lanes, names
+        self._n_steps = 0
         self._active: list[Array] = []
+        self._row_of_lane: list[Array] = []
+        self._began_at: list[int] = []
+        self._keeps_all = True
         self._observations: list[Array] = []
         self._actions: list[Array] = []
         self._rewards: list[Array] = []
@@ -50,23 +54,33 @@ class StepLog:
         self._started_at.extend(started_at)
         self._memories.append(memories)
 
-    def add(
-        self, active: Array, observations: Array, actions: Array, agent_infos: Infos, transition: Transition
-    ) -> None:
+    def activate(self, active: Array, row_of_lane: Array) -> None:
+        """From the next step on, other lanes are active.
+
+        Args:
+            active: ``[k]`` int, ascending.
+            row_of_lane: ``[n_lanes]`` int, where each of them stands in ``active``.
+        """
+        self._active.append(active)
+        self._row_of_lane.append(row_of_lane)
+        self._began_at.append(self._n_steps)
+        self._keeps_all = _is_wide(active.size, self._n_lanes)
+
+    def add(self, observations: Array, actions: Array, agent_infos: Infos, transition: Transition) -> None:
         """One step.
 
         Args:
-            active: ``[k]`` int, lanes that were stepped, ascending.
             observations: ``[n_lanes, ...]``, before the step; not to be written to any more, like all the others.
             actions: ``[n_lanes, ...]``.
             agent_infos: each ``[n_lanes, ...]``.
             transition: of the active lanes.
         """
-        self._active.append(active)
+        self._n_steps += 1
         self._rewards.append(transition.rewards)
         for key, values in transition.infos.items():
             self._env_infos.setdefault(key, []).append(values)
-        if not _is_wide(active.size, self._n_lanes):
+        if not self._keeps_all:
+            active = self._active[-1]
             observations, actions = observations.take(active, axis=0), actions.take(active, axis=0)
             agent_infos = {key: values.take(active, axis=0) for key, values in agent_infos.items()}
         self._observations.append(observations)
@@ -83,7 +97,7 @@ class StepLog:
             last_observations: ``[k, ...]``, what followed.
         """
         self._ended.extend(episodes)
-        self._ended_at.extend([len(self._active)] * len(episodes))
+        self._ended_at.extend([self._n_steps] * len(episodes))
         self._ends.extend(ends)
         self._last_observations.append(last_observations)
 
@@ -94,9 +108,9 @@ class StepLog:
             MismatchError: an info did not come at every step.
         """
         for key, log in chain(self._env_infos.items(), self._agent_infos.items()):
-            if len(log) != len(self._active):
+            if len(log) != self._n_steps:
                 msg = (
-                    f"Cannot join the info `{key}` of {self._names}: it came at {len(log)} of {len(self._active)} "
+                    f"Cannot join the info `{key}` of {self._names}: it came at {len(log)} of {self._n_steps} "
                     "steps, expected at all of them."
                 )
                 raise MismatchError(msg)
@@ -122,25 +136,21 @@ class StepLog:
 
     def _rows(self, first_clocks: Array, lengths: Array) -> tuple[Array, Array]:
         """Rows ``[N]`` of the world's logs and of the policy's, joined, in the order of the batch."""
-        # Every step has a cell for every lane; an episode's cells are in its lane, one step after the other.
-        n_lanes, n_steps = self._n_lanes, int(lengths.sum())
-        first_cells = first_clocks * n_lanes + np.array(self._lanes)
+        n_lanes, began = self._n_lanes, np.array([*self._began_at, self._n_steps])
+        periods = np.repeat(np.arange(len(self._active)), np.diff(began))
+        n_active = np.array([active.size for active in self._active]).take(periods)
+        n_before = np.cumsum(n_active) - n_active
         starts = np.cumsum(lengths) - lengths
-        cells = np.repeat(first_cells - starts * n_lanes, lengths) + np.arange(n_steps) * n_lanes
-        if n_steps == len(self._active) * n_lanes:
-            return cells, cells
-        lanes, n_active = np.concatenate(self._active), np.array([active.size for active in self._active])
-        clocks, rows = np.repeat(np.arange(len(n_active)), n_active), np.arange(n_steps)
-        row_of_cell = np.empty(len(n_active) * n_lanes, np.int64)
-        row_of_cell[clocks * n_lanes + lanes] = rows
-        of_world = row_of_cell.take(cells)
-        wide = _is_wide(n_active, n_lanes)
-        if wide.all():
-            return of_world, cells
-        widths = np.where(wide, n_lanes, n_active)
-        before = np.cumsum(widths) - widths - np.where(wide, 0, np.cumsum(n_active) - n_active)
-        of_policy = before.take(clocks) + np.where(wide.take(clocks), lanes, rows)
-        return of_world, of_policy.take(of_world)
+        clocks = np.repeat(first_clocks - starts, lengths) + np.arange(lengths.sum())
+        lanes = np.repeat(np.array(self._lanes), lengths)
+        positions = np.concatenate(self._row_of_lane).take(periods.take(clocks) * n_lanes + lanes)
+        of_world = n_before.take(clocks) + positions
+        is_wide = _is_wide(n_active, n_lanes)
+        if is_wide.all():
+            return of_world, clocks * n_lanes + lanes
+        widths = np.where(is_wide, n_lanes, n_active)
+        of_policy = (np.cumsum(widths) - widths).take(clocks) + np.where(is_wide.take(clocks), lanes, positions)
+        return of_world, of_policy
 
 
 def _is_wide(n_active: Any, n_lanes: int) -> Any:  # noqa: ANN401 - of one step or of many
