@@ -13,7 +13,7 @@ from resume.experiments import ALGORITHMS
 PORTS = ("np", "torch", "tf")
 WORLDS = ("CartPole", "Pendulum", "HalfCheetah", "Pong", "LunarLander", "a user's", "HalfCheetah of gymnasium's")
 LANES = ("Acrobot", "MountainCar", "MountainCarContinuous")
-SIZES = {"Pong": {"batch_size": 40, "n_lanes": 1, "n_groups": 1}}  # to start a game takes it half a second
+SIZES = {"Pong": {"n_epochs": 3, "batch_size": 40, "n_lanes": 1, "n_groups": 1}}  # to start a game takes half a second
 WAYS = ("whole episodes", "fragments")
 ALL = [
     (algorithm, port, world, way)

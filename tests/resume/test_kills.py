@@ -1,5 +1,6 @@
 """A run that is killed at any moment and resumed ends bit for bit where an uninterrupted run ends."""
 
+import itertools
 import random
 from pathlib import Path
 
@@ -88,17 +89,20 @@ def test_killed_with_environments_of_gymnasium(worker, job):
             go_on(worker, killed, expected, n)
 
 
+MOMENTS = ("kill_at_operation", "kill_at_line")
+
+
 @pytest.mark.parametrize(
-    ("case", "moment", "stride"),
+    ("framework_worker", "case", "moment", "stride"),
     [
-        ("cartpole", "kill_at_line", 17),
-        ("pendulum", "kill_at_operation", 17),
+        ("torch", "pendulum", "kill_at_operation", 17),
+        ("tf", "cartpole", "kill_at_line", 29),
         *(
-            pytest.param(case, moment, 2, marks=pytest.mark.long)
-            for case in CASES
-            for moment in ("kill_at_operation", "kill_at_line")
+            pytest.param(*each, 2, marks=pytest.mark.long)
+            for each in itertools.product(("torch", "tf"), CASES, MOMENTS)
         ),
     ],
+    indirect=["framework_worker"],
 )
 def test_killed_while_learning_in_a_framework(framework_worker, job, case, moment, stride):
     """What the disk sees is the same for all of them, so some of the moments are enough."""
