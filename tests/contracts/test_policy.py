@@ -10,8 +10,9 @@ import torch
 
 from core.samples import ONE_FORCE, THREE_ACTIONS, TWO_ACTIONS, TWO_FORCES, batch_of
 from garage.core.mlp import MLPShape
+from garage.core.ports import uniform_noise_of
 from garage.core.state import differences, flatten
-from garage.core.streams import Streams
+from garage.core.streams import Streams, first_uniforms
 from garage.errors import MismatchError, OrderError
 from garage.kernels.mlp import Forward
 from garage.np import policies as numpy_policies
@@ -134,6 +135,18 @@ def test_noise_has_a_row_for_each_step_and_is_of_the_generator_alone(policy):
     assert np.isfinite(noise).all()
     assert np.array_equal(policy.draw_noise(Streams(1).generator("a"), 20), noise)
     assert not np.array_equal(policy.draw_noise(Streams(1).generator("b"), 20), noise)
+
+
+def test_noise_that_is_made_of_uniforms_is_the_noise_that_is_drawn(mlp_policy):
+    """Of many episodes at once, bit for bit; it must be so for every policy that says it makes its noise so."""
+    made = uniform_noise_of(mlp_policy)
+    assert (made is not None) == (mlp_policy.spec in (TWO_ACTIONS, THREE_ACTIONS))
+    if made is not None:
+        uniforms = first_uniforms([Streams(1).key("a"), Streams(1).key("b")], 20 * made.n_uniforms)
+        noise = made.noise_of(uniforms.reshape(2 * 20, made.n_uniforms))
+        expected = [mlp_policy.draw_noise(Streams(1).generator(path), 20) for path in ("a", "b")]
+        assert noise.dtype == expected[0].dtype
+        assert noise.tobytes() == np.concatenate(expected).tobytes()
 
 
 def test_acting_is_deterministic_and_changes_nothing(policy):
