@@ -44,7 +44,7 @@ class NoiseAhead:
         self._ahead: deque[tuple[_Block, Array]] = deque()
         """First blocks of the episodes that start next, and their noise ``[256, K]``."""
         self._blocks: list[_Block | None] = [None] * n_lanes
-        """Of each lane."""
+        """What each lane reads; None where nobody does any more."""
         self._run_out: dict[int, list[tuple[int, _Block]]] = {}
         """Lanes and their blocks, by the clock at which these have no more; blocks that others have replaced, too."""
 

@@ -136,6 +136,7 @@ class StepLog:
 
     def _rows(self, first_clocks: Array, lengths: Array) -> tuple[Array, Array]:
         """Rows ``[N]`` of the world's logs and of the policy's, joined, in the order of the batch."""
+        # From one change of the active lanes to the next it is one period; rows of the world differ by period and lane.
         n_lanes, began = self._n_lanes, np.array([*self._began_at, self._n_steps])
         periods = np.repeat(np.arange(len(self._active)), np.diff(began))
         n_active = np.array([active.size for active in self._active]).take(periods)
@@ -154,7 +155,7 @@ class StepLog:
 
 
 def _is_wide(n_active: Any, n_lanes: int) -> Any:  # noqa: ANN401 - of one step or of many
-    """Whether rows of idle lanes are kept, too."""
+    """Whether rows of idle lanes are kept, too; where most are idle, that would take more memory than time."""
     return 2 * n_active >= n_lanes
 
 
