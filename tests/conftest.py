@@ -19,7 +19,10 @@ settings.register_profile("garage", deadline=None)
 settings.load_profile("garage")
 
 PASSED = ".pytest_cache/passed.txt"
-SOURCES = ("src/**/*.py", "tests/**/*", "examples/**/*", "docs/**/*", "pyproject.toml")
+SOURCES = (
+    *("src/**/*.py", "src/**/*.[ch]", "tests/**/*", "examples/**/*", "docs/**/*"),
+    *("pyproject.toml", "hatch_build.py"),
+)
 
 
 def pytest_addoption(parser):

@@ -2,7 +2,9 @@
 
 import functools
 import math
+import pickle
 import re
+import sys
 import threading
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from garage.errors import MismatchError
+from garage.errors import ArgumentError, MismatchError, OrderError
 from garage.kernels import library
 from garage.kernels.mlp import Forward, Passes
 from kernels import one_by_one
@@ -291,6 +293,30 @@ def test_threads_with_passes_of_their_own_do_not_disturb_each_other():
                 assert_same_bits(times[name], array)
 
 
+def test_threads_may_ask_one_network():
+    sizes = (4, 32, 32, 2)
+    act = Forward(sizes, case(sizes, 0, np.float32)[0])
+    inputs = [case(sizes, n, np.float32, n)[2] for n in (1, 64, 64, 200)]
+    expected = [act(each) for each in inputs]
+    n_wrong = [0] * len(inputs)
+
+    def ask(index):
+        for _ in range(300):
+            n_wrong[index] += not np.array_equal(act(inputs[index]), expected[index])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(inputs))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert n_wrong == [0] * len(inputs)
+
+
 def refusal(name, shape, of_type, expected_shape, expected):
     return re.escape(
         f"Cannot compute with `{name}` of shape {shape} in {of_type}: expected {expected_shape} in {expected}."
@@ -302,8 +328,9 @@ def test_acting_refuses_what_does_not_fit():
     theta, _, inputs, *_ = case(sizes, 5, np.float32)
     with pytest.raises(MismatchError, match=refusal("theta", (25,), "float32", (26,), "float32")):
         Forward(sizes, theta[:-1])
-    with pytest.raises(MismatchError, match="float16"):
-        Forward(sizes, theta.astype(np.float16))
+    for kind in (np.float16, np.dtype(np.float32).newbyteorder()):
+        with pytest.raises(MismatchError, match=r"expected \(26,\) in this machine's float32 or float64\."):
+            Forward(sizes, theta.astype(kind))
     with pytest.raises(MismatchError, match=re.escape("`theta`: its (26,) numbers are not in one piece. Pass a copy.")):
         Forward(sizes, np.repeat(theta, 2)[::2])
     act = Forward(sizes, theta)
@@ -343,6 +370,37 @@ def test_passes_refuse_what_does_not_fit():
             call(array.astype(np.float64))
         with pytest.raises(MismatchError, match=f"`{name}`: .* not in one piece"):
             call(longer[..., ::-1][..., :-1])
+
+
+@pytest.mark.parametrize("sizes", [(), (3,), (3, 0), (0, 2), (3, -1, 2)])
+def test_networks_that_cannot_be(sizes):
+    for make in (Forward, Passes):
+        with pytest.raises(ArgumentError, match=re.escape(f"layers of sizes {sizes}: expected")):
+            make(sizes, np.zeros((2, 3), np.float32))
+
+
+def test_nothing_comes_before_forward():
+    sizes = (3, 4, 2)
+    _, direction, inputs, by_outputs, by_number = case(sizes, 5, np.float32)
+    passes = Passes(sizes, inputs)
+    for call, arrays in (
+        (passes.along, (direction,)),
+        (passes.back, (by_outputs,)),
+        (passes.number_back, (by_number,)),
+        (passes.number_product, (direction, by_number)),
+    ):
+        with pytest.raises(OrderError, match="before `forward` has been called"):
+            call(*arrays)
+
+
+def test_acting_goes_on_with_the_parameters_that_it_was_made_with():
+    sizes = (3, 4, 2)
+    theta, _, inputs, *_ = case(sizes, 5, np.float32)
+    act = Forward(sizes, theta)
+    expected = act(inputs)
+    theta[:] = 0
+    assert_same_bits(act(inputs), expected)
+    assert_same_bits(pickle.loads(pickle.dumps(act))(inputs), expected)
 
 
 def test_levels_are_all_tried(level):

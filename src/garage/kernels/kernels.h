@@ -5,6 +5,11 @@
 
 #include <stdint.h>
 
+#ifdef __FAST_MATH__
+#error "the order of operations is part of the format"
+#endif
+#pragma STDC FP_CONTRACT OFF
+
 #define EXPORT __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)")

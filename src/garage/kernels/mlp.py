@@ -7,12 +7,13 @@ import ctypes
 import functools
 import itertools
 import math
+import threading
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from garage.errors import MismatchError
+from garage.errors import ArgumentError, MismatchError, OrderError
 from garage.kernels import library
 
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
@@ -44,7 +45,7 @@ class Forward:
 
     def __init__(self, sizes: tuple[int, ...], theta: Array) -> None:
         _check("theta", theta, theta.dtype, (_n_parameters(sizes),))
-        self._made_of = sizes, theta
+        self._made_of = sizes, theta.copy()  # what was prepared, whatever becomes of the caller's
         self._n_inputs, self._n_outputs, self._dtype = sizes[0], sizes[-1], theta.dtype
         # A call takes microseconds, so what it needs is looked up once: four words, and what they point at.
         self._network, self._memory = np.zeros(4, np.int64), (np.array(sizes, np.int64), _room(sizes, theta.dtype))
@@ -52,6 +53,7 @@ class Forward:
         kernel, (layers, room) = _function(library.held(), "mlp_prepare", theta.dtype), self._memory
         kernel(self._address, layers.ctypes.data, len(sizes) - 1, theta.ctypes.data, room.ctypes.data)
         self._kernel = _function(library.held(), "mlp_outputs", theta.dtype)
+        self._lock = threading.Lock()
         self._make_room(0)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -64,11 +66,12 @@ class Forward:
             MismatchError: the inputs are of another width or dtype.
         """
         n = len(inputs)
-        if inputs.shape != self._shape or inputs.dtype != self._dtype:
-            _check_kind("inputs", inputs, self._dtype, (n, self._n_inputs))
-            self._make_room(n)
-        self._kernel(self._address, inputs.tobytes(), n, self._output_address)
-        return self._outputs.copy()
+        with self._lock:  # threads may ask one network
+            if inputs.shape != self._shape or inputs.dtype != self._dtype:
+                _check_kind("inputs", inputs, self._dtype, (n, self._n_inputs))
+                self._make_room(n)
+            self._kernel(self._address, inputs.tobytes(), n, self._output_address)
+            return self._outputs.copy()
 
     def _make_room(self, n: int) -> None:
         self._shape, self._outputs = (n, self._n_inputs), np.empty((n, self._n_outputs), self._dtype)
@@ -78,7 +81,7 @@ class Forward:
 class Passes:
     """A network's passes over the same rows, forwards, along a direction of theta, and back.
 
-    `forward` comes first: the others are at the theta that it was called with.
+    `forward` comes first: the others are at the theta that it was called with, and an `OrderError` before.
 
     Args:
         sizes: of the layers.
@@ -88,8 +91,8 @@ class Passes:
     def __init__(self, sizes: tuple[int, ...], inputs: Array) -> None:
         self._inputs = np.ascontiguousarray(inputs)
         self._n, self._dtype = len(inputs), inputs.dtype
-        _check("inputs", self._inputs, self._dtype, (self._n, sizes[0]))
         self._n_parameters, self._n_outputs, self._n_layers = _n_parameters(sizes), sizes[-1], len(sizes) - 1
+        _check("inputs", self._inputs, self._dtype, (self._n, sizes[0]))
         self._sizes, self._room = np.array(sizes, np.int64), _room(sizes, self._dtype)
         self._hidden = [_empty((self._n, _padded(size)), self._dtype) for size in sizes[1:-1]]
         self._factors = [_empty((self._n, _padded(size)), self._dtype) for size in sizes[1:-2]]
@@ -147,6 +150,9 @@ class Passes:
             self._factored = True
 
     def _call(self, name: str, *arguments: Any) -> None:
+        if not self._theta.size:
+            msg = "Cannot compute with a network before `forward` has been called with its theta. Call it first."
+            raise OrderError(msg)
         plain = (a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments)
         kernel = _function(library.freeing(), name, self._dtype)
         kernel(self._sizes.ctypes.data, self._n_layers, *plain, self._room.ctypes.data)
@@ -184,12 +190,19 @@ def _pointers(arrays: list[Array]) -> Any:  # noqa: ANN401 - an array of ctypes
 
 
 def _n_parameters(sizes: tuple[int, ...]) -> int:
+    if len(sizes) < 2 or min(sizes) < 1:  # noqa: PLR2004 - inputs and outputs
+        msg = (
+            f"Cannot compute with layers of sizes {sizes}: expected those of inputs and outputs at least, none below 1."
+        )
+        raise ArgumentError(msg)
     return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
 
 
 def _check_kind(name: str, array: Array, dtype: Dtype, shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.dtype != dtype or dtype.name not in {"float32", "float64"}:
-        msg = f"Cannot compute with `{name}` of shape {array.shape} in {array.dtype}: expected {shape} in {dtype}."
+    known = dtype.isnative and dtype.name in {"float32", "float64"}
+    if array.shape != shape or array.dtype != dtype or not known:
+        expected = dtype if known else "this machine's float32 or float64"
+        msg = f"Cannot compute with `{name}` of shape {array.shape} in {array.dtype}: expected {shape} in {expected}."
         raise MismatchError(msg)
 
 

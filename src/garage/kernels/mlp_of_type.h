@@ -2,7 +2,11 @@
 
    Matrices are in C order. `theta` holds, layer after layer, weights [inputs, outputs] and then biases [outputs]. Rows go
    through all layers in tiles that stay in the first-level cache. Columns are filled up with zeros to `padded` ones, in
-   activations [n, padded(units)] as well. `room` is scratch of `room_mlp` numbers. */
+   activations [n, padded(units)] as well. `room` is scratch of `room_mlp` numbers.
+
+   A unit's sum begins with its bias and goes through the inputs upwards. A number's change begins with 16 zeros; they
+   take up the products of each hidden layer's changes and factors, then those of the output layer's direction and
+   inputs; then they are added up, and the bias's direction last. */
 
 #define VECTOR NAME(vector)
 #define INTEGERS NAME(integers)
@@ -34,7 +38,7 @@ INLINE VECTOR NAME(choose)(INTEGERS condition, VECTOR yes, VECTOR no)
 }
 
 /* tanh x = e / (e + 2) with e = exp(2|x|) - 1, the sign put back; NaN stays NaN. With 2|x| = k ln 2 + r, exp(r) - 1 by
-   its Taylor series, accurate to one or two units in the last place. */
+   its Taylor series; within 2.5 units in the last place. */
 INLINE VECTOR NAME(tanh)(VECTOR x)
 {
     static const T coefficients[] = {1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,

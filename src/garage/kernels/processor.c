@@ -15,6 +15,7 @@ EXPORT int64_t level(void)
     const uint32_t v4_of_7 = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
     uint32_t a, b, c, d, saved, high;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & v3_of_1) != v3_of_1) return 2;
+    if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & bit_LZCNT)) return 2;
     __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
     if ((saved & 0x6) != 0x6) return 2;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & v3_of_7) != v3_of_7) return 2;
