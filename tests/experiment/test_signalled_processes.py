@@ -221,7 +221,7 @@ def test_what_is_ignored_goes_on_being_ignored(run, undisturbed):
 
 
 def test_an_epoch_that_was_thought_to_be_short_is_dropped_when_the_grace_period_is_used_up(run, undisturbed):
-    environment = {"GARAGE_GRACE_SECONDS": "5"}
+    environment = {"GARAGE_GRACE_SECONDS": "1"}
     code, lines = run(moment="sampled", epoch=2, signals=["SIGTERM"], environment=environment, waits=True)
     assert code == 75
     assert "epoch 2 was dropped after" in said(lines)
