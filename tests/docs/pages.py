@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,19 +12,19 @@ _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 
 class Block(NamedTuple):
-    """A part of a page that is run as a process of its own.
+    """A part of a page that is run in a process of its own: Python, or a command of garage.
 
     Attributes:
         line: of the page.
         file_name: what a Python block is written to before it is run, or None.
         text: of a Python block.
-        command: to run.
+        words: of a command, after ``garage``.
     """
 
     line: int
     file_name: str | None
     text: str
-    command: list[str]
+    words: list[str]
 
 
 def markdown_files():
@@ -45,11 +44,9 @@ def blocks(page):
         if language == "python":
             named = _FILE_NAME.match(body)
             name = named.group(1) if named else f"line_{line}.py"
-            found.append(Block(line, name, body, [sys.executable, name]))
+            found.append(Block(line, name, body, []))
         elif language == "console":
             found += [
-                Block(line, None, "", [sys.executable, "-m", "garage.cli.main", *shlex.split(row)[2:]])
-                for row in body.splitlines()
-                if row.startswith("$ garage ")
+                Block(line, None, "", shlex.split(row)[2:]) for row in body.splitlines() if row.startswith("$ garage ")
             ]
     return found
