@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from garage.envs.cartpole_lanes import CartPoleLanes
 from garage.envs.pendulum_lanes import PendulumLanes
 from garage.errors import ArgumentError, MismatchError
-from garage.kernels.worlds import Places, Starts, Steps
+from garage.kernels.worlds import CART_POLES, Places, Starts, Steps
 
 N = 7
 SEEDS = st.integers(0, 2**31 - 1) | st.integers(0, 2**64 - 1)
@@ -210,7 +210,7 @@ def test_steps_that_cannot_be_move_nothing(chosen, actions, error, message):
 
 @pytest.mark.parametrize("chosen", [[N], [-1], [0] * (N + 1)])
 def test_lanes_that_do_not_exist_are_not_seen(chosen):
-    steps = Steps("cart_poles", np.zeros((4, N)), np.zeros(N, np.int64), None)
+    steps = Steps(CART_POLES, np.zeros((4, N)), np.zeros(N, np.int64), None)
     with pytest.raises((IndexError, MismatchError), match=r"lane"):
         steps.see(np.array(chosen))
 
@@ -227,4 +227,4 @@ def test_lanes_that_do_not_exist_are_not_seen(chosen):
 )
 def test_arrays_that_no_kernel_can_write_to_are_refused(state, elapsed):
     with pytest.raises(MismatchError, match="in one piece that may be written to"):
-        Steps("cart_poles", state, elapsed, None)
+        Steps(CART_POLES, state, elapsed, None)

@@ -22,6 +22,10 @@ from garage.core.state import take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, State
 from garage.errors import ArgumentError, MismatchError, OrderError
 from garage.kernels.mlp import Forward
+from garage.kernels.rollout import CompiledActing
+
+_ACTING = ("act", "draw_noise", "initial_memory", "inputs", "_outputs")
+"""What a kernel does in their place."""
 
 
 class MLPActor(Component, abc.ABC):
@@ -142,6 +146,14 @@ class MLPActor(Component, abc.ABC):
             raise MismatchError(msg)
         self.theta = theta
 
+    def _compiled(self, kind: type[Any], stds: Array | None, outputs_are: str) -> CompiledActing | None:
+        """How it acts, for kernels; None if a class or an attribute of the user's own acts otherwise than ``kind``."""
+        if any(name in vars(self) or getattr(type(self), name) is not getattr(kind, name) for name in _ACTING):
+            return None
+        if not isinstance(self.spec.observation_space, spaces.Box):
+            return None
+        return CompiledActing(Forward(self.shape.sizes, self.theta[: self.shape.n_parameters]), stds, outputs_are)
+
     def _outputs(self, observations: Array) -> Array:
         """``[n, K]``."""
         if self._theta is None:
@@ -186,6 +198,10 @@ class CategoricalMLPActor(MLPActor, abc.ABC):
         if type(self).draw_noise is not CategoricalMLPActor.draw_noise:  # a class of the user's own
             return None
         return UniformNoise(self.n_outputs, lambda uniforms: acting.gumbel(uniforms).astype(self.dtype))
+
+    def compiled(self) -> CompiledActing | None:
+        """See `ActsCompiled`."""
+        return self._compiled(CategoricalMLPActor, None, "logits")
 
     def act(self, observations: Array, memory: Array, noise: Array | None) -> tuple[Array, Array, Infos]:
         """Action indices ``[n]``; ``infos["logits"]`` is ``[n, n_actions]``."""
@@ -239,12 +255,20 @@ class GaussianMLPActor(MLPActor, abc.ABC):
         """Standard normal noise ``[n_steps, K]``."""
         return acting.gaussian_noise(generator, n_steps, self.n_outputs).astype(self.dtype)
 
+    def compiled(self) -> CompiledActing | None:
+        """See `ActsCompiled`."""
+        return self._compiled(GaussianMLPActor, self._stds(), "mean")
+
     def act(self, observations: Array, memory: Array, noise: Array | None) -> tuple[Array, Array, Infos]:
         """Actions ``[n, ...]``, not clipped to the space; ``infos["mean"]`` is ``[n, ...]``."""
         means = self._outputs(observations)
-        stds = np.exp(np.maximum(self.theta[self.shape.n_parameters :], self.dtype.type(np.log(self.min_std))))
         shape = (len(observations), *self.spec.action_space.shape)  # type: ignore[misc] # a Box has a shape
-        return acting.gaussian_act(means, stds, noise).reshape(shape), memory, {"mean": means.reshape(shape)}
+        return acting.gaussian_act(means, self._stds(), noise).reshape(shape), memory, {"mean": means.reshape(shape)}
+
+    def _stds(self) -> Array:
+        """``[K]``, of the actions."""
+        log_stds = self.theta[self.shape.n_parameters :]
+        return np.asarray(np.exp(np.maximum(log_stds, self.dtype.type(np.log(self.min_std)))))
 
     def _initial_extra(self) -> Array:
         return np.full(self.n_extra, np.log(self.init_std))

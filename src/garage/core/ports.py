@@ -14,6 +14,7 @@ import numpy as np
 from garage.core.streams import Streams
 from garage.core.trust_region import V
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, Metrics, State, Transition, Transitions
+from garage.kernels.rollout import CompiledActing, CompiledWorld
 
 
 @runtime_checkable
@@ -188,6 +189,33 @@ def uniform_noise_of(policy: Policy) -> UniformNoise | None:
     """How a policy makes its noise of uniforms, or None if it does not."""
     # The class is asked, for a policy that hands on what it has not got to another one draws noise of its own.
     return cast("DrawsUniforms", policy).uniform_noise() if issubclass(type(policy), DrawsUniforms) else None
+
+
+@runtime_checkable
+class ActsCompiled(Protocol):
+    """A policy that a kernel can run; no policy has to be one."""
+
+    def compiled(self) -> CompiledActing | None:
+        """How it acts by its present parameters, or None if `Policy.act` does anything else."""
+        ...
+
+
+@runtime_checkable
+class StepsCompiled(Protocol):
+    """Lanes that a kernel can run; no lanes have to be such."""
+
+    def compiled(self) -> CompiledWorld:
+        """These lanes, which stay where they are."""
+        ...
+
+
+def compiled_rollout_of(policy: Policy, lanes: Lanes) -> tuple[CompiledActing, CompiledWorld] | None:
+    """How a kernel runs a policy in lanes, or None if none does."""
+    # Classes are asked, for what hands on what it has not got to another one acts and steps in ways of its own.
+    if not issubclass(type(policy), ActsCompiled) or not issubclass(type(lanes), StepsCompiled):
+        return None
+    acting, world = cast("ActsCompiled", policy).compiled(), cast("StepsCompiled", lanes).compiled()
+    return (acting, world) if acting is not None and acting.fits(world) else None
 
 
 class Evaluation(NamedTuple):

@@ -11,14 +11,14 @@ import numpy as np
 
 from garage.core.types import Array, Transition
 from garage.envs.array_lanes import ArrayLanes, World
-from garage.kernels.worlds import Places, Steps
+from garage.kernels.rollout import CompiledWorld
+from garage.kernels.worlds import CART_POLES, Places, Steps
 
 WORLD_ID = "CartPole-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
 
 _START = 0.05
 _WORLD = World(WORLD_ID, np.full(4, np.inf), Places([-_START] * 4, [_START] * 4, rows=[0, 2, 1, 3]))
-_ANGLE = 1
 
 
 @final
@@ -35,15 +35,16 @@ class CartPoleLanes(ArrayLanes):
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
         super().__init__(_WORLD, np.zeros((4, n)))
-        self._steps = Steps("cart_poles", self._state, self._elapsed, max_episode_length)
-        self._angles, self._cosines, self._sines = self._state[_ANGLE], self._steps.cosines, self._steps.sines
+        self._steps = Steps(CART_POLES, self._state, self._elapsed, max_episode_length)
 
     def step(self, lanes: Array, actions: Array) -> Transition:
         """See `garage.core.ports.Lanes`."""
-        np.cos(self._angles, self._cosines)
-        np.sin(self._angles, self._sines)
         self._steps.move(lanes, actions)
         return Transition(*self._steps.results())
+
+    def compiled(self) -> CompiledWorld:
+        """See `garage.core.ports.StepsCompiled`."""
+        return CompiledWorld(self._steps, self._start)
 
     def _observations(self, lanes: Array) -> Array:
         return self._steps.see(lanes)

@@ -11,7 +11,8 @@ import numpy as np
 
 from garage.core.types import Array, Transition
 from garage.envs.array_lanes import ArrayLanes, World, clipped
-from garage.kernels.worlds import Places, Steps
+from garage.kernels.rollout import CompiledWorld
+from garage.kernels.worlds import PENDULUMS, Places, Steps
 
 WORLD_ID = "Pendulum-v1"
 ENTRY_POINT = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
@@ -36,18 +37,17 @@ class PendulumLanes(ArrayLanes):
 
     def __init__(self, n: int, max_episode_length: int | None) -> None:
         super().__init__(_WORLD, np.zeros((2, n)))
-        self._steps = Steps("pendulums", self._state, self._elapsed, max_episode_length)
-        self._angles, self._cosines, self._sines = self._state[0], self._steps.cosines, self._steps.sines
+        self._steps = Steps(PENDULUMS, self._state, self._elapsed, max_episode_length)
 
     def step(self, lanes: Array, actions: Array) -> Transition:
         """See `garage.core.ports.Lanes`."""
-        np.sin(self._angles, self._sines)
-        # float32 is clipped by the kernel; what is wider might round to infinity before.
+        # float32 is clipped by the kernel; what is wider might round to infinity before, and warn.
         self._steps.move(lanes, actions[:, 0] if actions.dtype == _FLOAT32 else clipped(actions, _MOST_TORQUE))
-        self._observations(lanes)
         return Transition(*self._steps.results())
 
+    def compiled(self) -> CompiledWorld:
+        """See `garage.core.ports.StepsCompiled`."""
+        return CompiledWorld(self._steps, self._start)
+
     def _observations(self, lanes: Array) -> Array:
-        np.cos(self._angles, self._cosines)
-        np.sin(self._angles, self._sines)
         return self._steps.see(lanes)

@@ -9,7 +9,7 @@ static const double pole_mass_length = 0.1 * 0.5, force = 10.0, seconds = 0.02;
 static const double track = 2.4, tilt = 12 * 2 * 3.141592653589793 / 360;
 
 /* Rows of the state are position, angle and their velocities; an observation has each velocity after its place. */
-INLINE void see(const struct lanes *lanes, int64_t lane, int64_t row)
+INLINE void observe(const struct lanes *lanes, int64_t lane, int64_t row)
 {
     const double *state = lanes->state + lane;
     float *observation = lanes->observations + 4 * row;
@@ -19,18 +19,17 @@ INLINE void see(const struct lanes *lanes, int64_t lane, int64_t row)
     observation[3] = (float)state[3 * lanes->n];
 }
 
-EXPORT int cart_poles_seen(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
+EXPORT void cart_poles_see(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
 {
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
-    for (int64_t i = 0; i < n_chosen; i++) see(lanes, chosen[i], i);
-    return FINE;
+    for (int64_t i = 0; i < n_chosen; i++) observe(lanes, chosen[i], i);
 }
 
-EXPORT int cart_poles_step(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const int64_t *actions)
+EXPORT void cart_poles_move(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const void *taken)
 {
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
-    if (!has_all(2, actions, n_chosen)) return BAD_ACTION;
+    const int64_t *const actions = taken;
     const int64_t n = lanes->n;
+    take_all(lanes, lanes->cosine, lanes->state + n, lanes->cosines);
+    take_all(lanes, lanes->sine, lanes->state + n, lanes->sines);
     for (int64_t i = 0; i < n_chosen; i++) {
         const int64_t lane = chosen[i];
         double *position = lanes->state + lane, *angle = position + n, *speed = angle + n, *turning = speed + n;
@@ -44,10 +43,24 @@ EXPORT int cart_poles_step(const struct lanes *lanes, const int64_t *chosen, int
         *angle += seconds * *turning;
         *speed += seconds * speed_rate;
         *turning += seconds * turning_rate;
-        see(lanes, lane, i);
+        observe(lanes, lane, i);
         lanes->rewards[i] = 1;
         lanes->terminated[i] = *position < -track || *position > track || *angle < -tilt || *angle > tilt;
         count_step(lanes, lane, i);
     }
+}
+
+EXPORT int cart_poles_seen(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
+{
+    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
+    cart_poles_see(lanes, chosen, n_chosen);
+    return FINE;
+}
+
+EXPORT int cart_poles_step(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const int64_t *actions)
+{
+    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
+    if (!has_all(2, actions, n_chosen)) return BAD_ACTION;
+    cart_poles_move(lanes, chosen, n_chosen, actions);
     return FINE;
 }

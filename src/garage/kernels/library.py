@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 from garage.errors import ArgumentError, NotCompiledError
 
@@ -68,6 +69,11 @@ def level() -> str:
         raise ArgumentError(msg)
     _check_sources(chosen)
     return chosen
+
+
+def address_of(function: Any) -> int:  # noqa: ANN401 - ctypes' functions have no public type
+    """Where a function of `ctypes` is, for kernels that call it."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def _opened(kind: type[ctypes.CDLL], level: str) -> ctypes.CDLL:

@@ -41,17 +41,22 @@ class Forward:
     Args:
         sizes: of the layers.
         theta: ``[P]``.
+
+    Attributes:
+        n_inputs: of the network, and ``n_outputs``.
+        dtype: of theta, inputs and outputs.
+        address: of ``struct network``, for other kernels.
     """
 
     def __init__(self, sizes: tuple[int, ...], theta: Array) -> None:
         _check("theta", theta, theta.dtype, (_n_parameters(sizes),))
         self._made_of = sizes, theta.copy()  # what was prepared, whatever becomes of the caller's
-        self._n_inputs, self._n_outputs, self._dtype = sizes[0], sizes[-1], theta.dtype
+        self.n_inputs, self.n_outputs, self.dtype = sizes[0], sizes[-1], theta.dtype
         # A call takes microseconds, so what it needs is looked up once: four words, and what they point at.
         self._network, self._memory = np.zeros(4, np.int64), (np.array(sizes, np.int64), _room(sizes, theta.dtype))
-        self._address = self._network.ctypes.data
+        self.address = self._network.ctypes.data
         kernel, (layers, room) = _function(library.held(), "mlp_prepare", theta.dtype), self._memory
-        kernel(self._address, layers.ctypes.data, len(sizes) - 1, theta.ctypes.data, room.ctypes.data)
+        kernel(self.address, layers.ctypes.data, len(sizes) - 1, theta.ctypes.data, room.ctypes.data)
         self._kernel = _function(library.held(), "mlp_outputs", theta.dtype)
         self._lock = threading.Lock()
         self._make_room(0)
@@ -67,14 +72,14 @@ class Forward:
         """
         n = len(inputs)
         with self._lock:  # threads may ask one network
-            if inputs.shape != self._shape or inputs.dtype != self._dtype:
-                _check_kind("inputs", inputs, self._dtype, (n, self._n_inputs))
+            if inputs.shape != self._shape or inputs.dtype != self.dtype:
+                _check_kind("inputs", inputs, self.dtype, (n, self.n_inputs))
                 self._make_room(n)
-            self._kernel(self._address, inputs.tobytes(), n, self._output_address)
+            self._kernel(self.address, inputs.tobytes(), n, self._output_address)
             return self._outputs.copy()
 
     def _make_room(self, n: int) -> None:
-        self._shape, self._outputs = (n, self._n_inputs), np.empty((n, self._n_outputs), self._dtype)
+        self._shape, self._outputs = (n, self.n_inputs), np.empty((n, self.n_outputs), self.dtype)
         self._output_address = self._outputs.ctypes.data
 
 

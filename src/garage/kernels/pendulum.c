@@ -22,23 +22,23 @@ INLINE double within_a_turn(double angle)
     return (rest == 0 ? 0 : rest) - pi;
 }
 
-EXPORT int pendulums_seen(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
+EXPORT void pendulums_see(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
 {
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
+    take_all(lanes, lanes->cosine, lanes->state, lanes->cosines);
+    take_all(lanes, lanes->sine, lanes->state, lanes->sines);
     for (int64_t i = 0; i < n_chosen; i++) {
         const int64_t lane = chosen[i];
         lanes->observations[3 * i] = (float)lanes->cosines[lane];
         lanes->observations[3 * i + 1] = (float)lanes->sines[lane];
         lanes->observations[3 * i + 2] = (float)lanes->state[lanes->n + lane];
     }
-    return FINE;
 }
 
-/* Does not write observations: the cosines and sines of where the lanes are then come first. */
-EXPORT int pendulums_step(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const float *torques)
+EXPORT void pendulums_move(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const void *taken)
 {
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
+    const float *const torques = taken;
     const double exponent = two;
+    take_all(lanes, lanes->sine, lanes->state, lanes->sines);
     for (int64_t i = 0; i < n_chosen; i++) {
         const int64_t lane = chosen[i];
         double *angle = lanes->state + lane, *speed = angle + lanes->n;
@@ -53,5 +53,19 @@ EXPORT int pendulums_step(const struct lanes *lanes, const int64_t *chosen, int6
         lanes->terminated[i] = 0;
         count_step(lanes, lane, i);
     }
+    pendulums_see(lanes, chosen, n_chosen);
+}
+
+EXPORT int pendulums_seen(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
+{
+    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
+    pendulums_see(lanes, chosen, n_chosen);
+    return FINE;
+}
+
+EXPORT int pendulums_step(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const float *torques)
+{
+    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
+    pendulums_move(lanes, chosen, n_chosen, torques);
     return FINE;
 }

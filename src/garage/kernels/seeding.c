@@ -9,19 +9,6 @@
 
 typedef unsigned __int128 uint128_t;
 
-/* The mirror of `_Starts` in worlds.py. */
-struct starts {
-    int64_t n;
-    int64_t n_rows;
-    double *state;         /* [n_rows, n], a column for each lane */
-    int64_t *elapsed;      /* [n], steps taken */
-    int64_t n_draws;
-    const double *lowest;  /* [n_draws] */
-    const double *ranges;  /* [n_draws], from the lowest to the highest */
-    const int64_t *rows;   /* [n_draws], of the state; the others start at zero */
-    int64_t is_single;     /* whether a start is rounded to float32 */
-};
-
 #define POOL 4
 static const uint128_t multiplier = (uint128_t)0x2360ED051FC65DA4 << 64 | 0x4385DF649FCCF645;
 
@@ -81,10 +68,8 @@ INLINE double next_uniform(struct generator *generator)
     return (double)(word >> 11) * 0x1p-53;
 }
 
-EXPORT int start_episodes(
-    const struct starts *starts, const int64_t *chosen, int64_t n_chosen, const uint64_t *seeds)
+void start_known(const struct starts *starts, const int64_t *chosen, int64_t n_chosen, const uint64_t *seeds)
 {
-    if (!has_all(starts->n, chosen, n_chosen)) return BAD_LANE;
     for (int64_t i = 0; i < n_chosen; i++) {
         double *state = starts->state + chosen[i];
         struct generator generator = seeded(seeds[i]);
@@ -95,5 +80,12 @@ EXPORT int start_episodes(
         }
         starts->elapsed[chosen[i]] = 0;
     }
+}
+
+EXPORT int start_episodes(
+    const struct starts *starts, const int64_t *chosen, int64_t n_chosen, const uint64_t *seeds)
+{
+    if (!has_all(starts->n, chosen, n_chosen)) return BAD_LANE;
+    start_known(starts, chosen, n_chosen, seeds);
     return FINE;
 }

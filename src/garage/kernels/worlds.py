@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from garage.errors import ArgumentError, MismatchError
 from garage.kernels import library
+from garage.kernels.numpy_loops import loop_of
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +29,7 @@ class _Lanes(ctypes.Structure):
 
     _fields_ = (
         *(("n", _NUMBER), ("limit", _NUMBER)),
-        *((name, _POINTER) for name in ("state", "elapsed", "cosines", "sines")),
+        *((name, _POINTER) for name in ("state", "elapsed", "cosine", "sine", "cosines", "sines")),
         *((name, _POINTER) for name in ("observations", "rewards", "terminated", "truncated")),
     )
 
@@ -43,8 +44,10 @@ class _Starts(ctypes.Structure):
 
 
 class Kernel(NamedTuple):
-    """What one world's kernel takes and gives."""
+    """What one world's kernels take and give."""
 
+    name: str
+    """With which those of its functions in C begin."""
     n_rows: int
     """Of the state."""
     n_seen: int
@@ -55,11 +58,8 @@ class Kernel(NamedTuple):
     """How many there are, from 0 on, or None for numbers."""
 
 
-KERNELS = {
-    "cart_poles": Kernel(n_rows=4, n_seen=4, dtype=_INT64, n_actions=2),
-    "pendulums": Kernel(n_rows=2, n_seen=3, dtype=np.dtype(np.float32), n_actions=None),
-}
-"""By the names of their functions in C."""
+CART_POLES = Kernel("cart_poles", n_rows=4, n_seen=4, dtype=_INT64, n_actions=2)
+PENDULUMS = Kernel("pendulums", n_rows=2, n_seen=3, dtype=np.dtype(np.float32), n_actions=None)
 
 
 class Places(NamedTuple):
@@ -81,6 +81,9 @@ class Starts:
         places: where.
         state: ``[d, n]`` float64, the lanes' own.
         elapsed: ``[n]`` int64, steps taken, the lanes' own.
+
+    Attributes:
+        address: of ``struct starts``.
     """
 
     def __init__(self, places: Places, state: Array, elapsed: Array) -> None:
@@ -96,7 +99,7 @@ class Starts:
         own, taken, *drawn = (kept.ctypes.data for kept in self._kept)
         self._starts = _Starts(self._n, len(state), own, taken, len(rows), *drawn, places.is_single)
         self._kernel = _function("start_episodes", 1)
-        self._argument = ctypes.addressof(self._starts)
+        self.address = ctypes.addressof(self._starts)
 
     def __call__(self, lanes: Array, seeds: Sequence[int]) -> None:
         """Start an episode in each of ``lanes`` ``[k]``, and set its steps to 0.
@@ -119,7 +122,7 @@ class Starts:
         if len(words) != lanes.size:
             msg = f"Cannot start episodes in {lanes.size} lanes with {len(words)} seeds: expected one for each."
             raise ArgumentError(msg)
-        if self._kernel(self._argument, lanes.tobytes(), lanes.size, words.tobytes()) != _FINE:
+        if self._kernel(self.address, lanes.tobytes(), lanes.size, words.tobytes()) != _FINE:
             raise _no_such_lane(lanes, self._n)
 
 
@@ -127,29 +130,32 @@ class Steps:
     """Steps any lanes of one world, by its kernel.
 
     Args:
-        world: one of `KERNELS`.
+        kernel: of the world, `CART_POLES` or `PENDULUMS`.
         state: ``[d, n]`` float64, the lanes' own.
         elapsed: ``[n]`` int64, steps taken, the lanes' own.
         limit: steps after which an episode is truncated, or None.
 
     Attributes:
-        cosines: ``[n]``, of the lanes' angles, and ``sines``: NumPy's, which the world writes there.
+        kernel: as given.
+        n: lanes.
+        address: of ``struct lanes``.
     """
 
-    def __init__(self, world: str, state: Array, elapsed: Array, limit: int | None) -> None:
-        self._world = KERNELS[world]
-        self._dtype = self._world.dtype
-        self._n = n = len(elapsed)
-        _check("state", state, np.float64, (self._world.n_rows, n))
+    def __init__(self, kernel: Kernel, state: Array, elapsed: Array, limit: int | None) -> None:
+        self.kernel = kernel
+        self._dtype = self.kernel.dtype
+        self.n = n = len(elapsed)
+        _check("state", state, np.float64, (self.kernel.n_rows, n))
         _check("elapsed", elapsed, np.int64, (n,))
-        self.cosines, self.sines = np.ones(n), np.zeros(n)
-        seen = np.zeros((n, self._world.n_seen), np.float32)
+        seen = np.zeros((n, self.kernel.n_seen), np.float32)
         self._results = (seen, np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
-        self._kept = (state, elapsed, self.cosines, self.sines, *self._results)
+        self._kept = (state, elapsed, np.zeros(n), np.zeros(n), *self._results)
+        own, taken, *room = (kept.ctypes.data for kept in self._kept)
+        self._loops = loop_of(np.cos), loop_of(np.sin)
         most = np.iinfo(np.int64).max if limit is None else limit
-        self._lanes = _Lanes(n, most, *(kept.ctypes.data for kept in self._kept))
-        self._argument = ctypes.addressof(self._lanes)
-        self._step, self._see = _function(f"{world}_step", 1), _function(f"{world}_seen", 0)
+        self._lanes = _Lanes(n, most, own, taken, *map(library.address_of, self._loops), *room)
+        self.address = ctypes.addressof(self._lanes)
+        self._step, self._seen_in = _function(f"{kernel.name}_step", 1), _function(f"{kernel.name}_seen", 0)
         self._fit(n)
 
     def move(self, lanes: Array, actions: Array) -> None:
@@ -166,7 +172,7 @@ class Steps:
             lanes = _integers("lanes", lanes)
         if actions.dtype is not self._dtype or actions.shape != lanes.shape:
             actions = self._checked(actions, lanes)
-        if self._step(self._argument, lanes.tobytes(), k, actions.tobytes()) != _FINE:
+        if self._step(self.address, lanes.tobytes(), k, actions.tobytes()) != _FINE:
             raise self._refused(lanes, actions)
 
     def see(self, lanes: Array) -> Array:
@@ -179,8 +185,8 @@ class Steps:
             self._fit(lanes.size)
         if lanes.dtype is not _INT64:
             lanes = _integers("lanes", lanes)
-        if self._see(self._argument, lanes.tobytes(), self._k) != _FINE:
-            raise _no_such_lane(lanes, self._n)
+        if self._seen_in(self.address, lanes.tobytes(), self._k) != _FINE:
+            raise _no_such_lane(lanes, self.n)
         return self._seen.copy()
 
     def results(self) -> tuple[Array, Array, Array, Array]:
@@ -189,8 +195,8 @@ class Steps:
 
     def _fit(self, k: int) -> None:
         """Have the results of k lanes at hand."""
-        if k > self._n:
-            msg = f"Cannot step {k} of {self._n} lanes: expected each of them at most once."
+        if k > self.n:
+            msg = f"Cannot step {k} of {self.n} lanes: expected each of them at most once."
             raise MismatchError(msg)
         self._k = k
         self._seen, self._rewards, self._terminated, self._truncated = (result[:k] for result in self._results)
@@ -199,7 +205,7 @@ class Steps:
         if actions.shape != lanes.shape:
             msg = f"Cannot step {lanes.size} lanes with actions of shape {actions.shape}: expected one for each."
             raise MismatchError(msg)
-        if self._world.n_actions is not None:
+        if self.kernel.n_actions is not None:
             return _integers("actions", actions)
         if actions.dtype != self._dtype:
             msg = f"Cannot step {lanes.size} lanes with actions in {actions.dtype}: expected {self._dtype}."
@@ -207,9 +213,9 @@ class Steps:
         return actions
 
     def _refused(self, lanes: Array, actions: Array) -> IndexError:
-        if not _in_range(lanes, self._n).all():
-            return _no_such_lane(lanes, self._n)
-        n_actions = self._world.n_actions or 0
+        if not _in_range(lanes, self.n).all():
+            return _no_such_lane(lanes, self.n)
+        n_actions = self.kernel.n_actions or 0
         row = np.flatnonzero(~_in_range(actions, n_actions))[0]
         return IndexError(
             f"There is no action {actions[row]}, which lane {lanes[row]} was to take: expected integers in "

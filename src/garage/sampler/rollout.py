@@ -1,14 +1,14 @@
 """How a group runs: start rule, noise, acting at full width, and the segments that come of it."""
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 
-from garage.core.ports import Group, GroupResult, Lanes, Rung
-from garage.core.streams import Streams
+from garage.core.ports import Group, GroupResult, Lanes, Rung, compiled_rollout_of
 from garage.core.types import Array, End, EpisodeBatch, Infos, State, Transition
-from garage.errors import GarageError, NonFiniteError, WorldRaisedError
+from garage.errors import GarageError, WorldRaisedError
+from garage.sampler.compiled_rollout import CompiledRollout
+from garage.sampler.episodes import Episodes
 from garage.sampler.in_flight import InFlight
 from garage.sampler.noise_ahead import NoiseAhead
 from garage.sampler.step_log import StepLog
@@ -22,8 +22,10 @@ def run_group(group: Group, lanes: Lanes) -> GroupResult:
     Free lanes start an episode, in lane order, while ``steps taken + episodes in flight * mean_length`` is below
     ``n_steps``; episodes that started are finished. With ``fragments``, all lanes run until ``n_steps`` are taken, and
     episodes that did not end are cut and carried; a world whose rung is `Rung.CUT` cannot be cut, so that its
-    episodes are finished all the same. The policy always acts at the full width of the lanes, idle ones included: a
-    row's last bits depend on how many rows are multiplied with it.
+    episodes are finished all the same.
+
+    A policy acts at the full width of the lanes, idle ones included: a row's last bits may depend on how many rows are
+    multiplied with it. A policy and lanes that are kernels, whose bits do not, are run by a kernel.
 
     Args:
         group: what to run.
@@ -33,6 +35,20 @@ def run_group(group: Group, lanes: Lanes) -> GroupResult:
         NonFiniteError: an observation or a reward is NaN or infinite.
         WorldRaisedError: the environment raised.
     """
+    kernels = compiled_rollout_of(group.policy, lanes)
+    return _run(group, lanes) if kernels is None else _run_compiled(CompiledRollout(group, lanes, kernels))
+
+
+def _run_compiled(rollout: CompiledRollout) -> GroupResult:
+    before = time.perf_counter()
+    rollout.run()
+    batch, carried = rollout.results()
+    env, acting = rollout.seconds
+    process = time.perf_counter() - before - env - acting
+    return GroupResult(batch, carried, {"env": env, "policy": acting, "process": process})
+
+
+def _run(group: Group, lanes: Lanes) -> GroupResult:
     rollout = _Rollout(group, lanes)
     clock, env, acting, process = time.perf_counter, 0.0, 0.0, 0.0
     act = group.policy.act
@@ -57,22 +73,6 @@ def run_group(group: Group, lanes: Lanes) -> GroupResult:
     return GroupResult(batch, carried, {"env": env, "policy": acting, "process": process})
 
 
-class _Episode(NamedTuple):
-    """Where an episode comes from."""
-
-    streams: Streams
-    epoch: int
-    call: int
-    ordinal: int
-    """Among the episodes that the group started in that call."""
-    started_at: int
-    """On the rollout's clock; negative if it was carried."""
-
-    @property
-    def world_seed(self) -> int:
-        return self.streams.world_seed(self.ordinal)
-
-
 class _Rollout:
     """The lanes of one group while it runs.
 
@@ -87,11 +87,13 @@ class _Rollout:
         self.active: Array = np.arange(0)
         self._is_full = False
         self._row_of_lane: Array = np.zeros(lanes.n, np.int64)
-        self._streams = self._streams_of(group.epoch, group.call)
         self._fragments = group.fragments and lanes.rung is not Rung.CUT
-        self._clock = self._n_steps = self._n_carried = 0
-        self._episodes: list[_Episode] = []
+        self._clock = self._n_steps = 0
+        self._episodes = Episodes(group)
+        self._began_at: list[int] = []
+        """On the clock, for each episode."""
         self._running: dict[int, int] = {}
+        """Numbers of episodes, by lane."""
         self._noise = NoiseAhead(group.policy, lanes.n)
         self._log = StepLog(lanes.n, f"{group.env} and `{group.policy.name}`")
 
@@ -140,23 +142,13 @@ class _Rollout:
         """End the segments of the episodes that are still in flight, and say how to go on with them."""
         if not self._running:
             return {}
-        numbers = sorted(self._running.values())
+        numbers = np.array(sorted(self._running.values()))
         lane_of = {number: lane for lane, number in self._running.items()}
-        lanes = np.array([lane_of[number] for number in numbers])
-        episodes = [self._episodes[number] for number in numbers]
-        observations = self.observations[lanes]
-        self._log.end(numbers, [_CUT] * len(numbers), observations)
-        return InFlight(
-            rung=self.lanes.rung,
-            lanes=lanes.astype(np.int64),
-            steps=np.array([self._clock - episode.started_at for episode in episodes]),
-            epochs=np.array([episode.epoch for episode in episodes]),
-            calls=np.array([episode.call for episode in episodes]),
-            episodes=np.array([episode.ordinal for episode in episodes]),
-            observations=observations,
-            memory=self.memory[lanes],
-            world=self.lanes.state_dict(lanes),
-        ).as_state()
+        lanes = np.array([lane_of[number] for number in numbers.tolist()], np.int64)
+        lengths = self._clock - np.array(self._began_at)[numbers]
+        shown = self.observations[lanes], self.memory[lanes]
+        self._log.end(numbers.tolist(), [_CUT] * len(numbers), shown[0])
+        return self._episodes.in_flight(numbers, lanes, lengths, shown, self.lanes)
 
     def batch(self) -> EpisodeBatch:
         """The segments in the order in which their episodes started.
@@ -166,7 +158,7 @@ class _Rollout:
             MismatchError: an info did not come at every step.
         """
         batch = self._log.batch()
-        self._check_finite(batch)
+        self._episodes.check_finite(batch)
         return batch
 
     @property
@@ -179,8 +171,8 @@ class _Rollout:
             return 0 if self._is_met else n_free
         quota, mean_length = self.group.n_steps, self.group.mean_length
         if quota is None:
-            n_started = len(self._episodes) - self._n_carried
-            return 0 if self.group.n_episodes is None else min(n_free, self.group.n_episodes - n_started)
+            n_started, n_episodes = self._episodes.n_started, self.group.n_episodes
+            return 0 if n_episodes is None else min(n_free, n_episodes - n_started)
         n_starting, n_in_flight = 0, len(self._running)
         while n_starting < n_free and self._n_steps + (n_in_flight + n_starting) * mean_length < quota:
             n_starting += 1
@@ -191,12 +183,11 @@ class _Rollout:
         starting = free[: self._n_starting(len(free))]
         if not starting:
             return not free
-        group, streams, clock = self.group, self._streams, self._clock
-        first = len(self._episodes) - self._n_carried
-        self._noise.start(starting, streams, first, clock)
-        for ordinal, lane in enumerate(starting, start=first):
-            self._add(lane, _Episode(streams, group.epoch, group.call, ordinal, clock))
-        seeds = [streams.world_seed(ordinal) for ordinal in range(first, first + len(starting))]
+        clock, episodes = self._clock, self._episodes
+        self._noise.start(starting, episodes.streams, episodes.n_started, clock)
+        self._running |= zip(starting, range(len(episodes), len(episodes) + len(starting)), strict=True)
+        self._began_at += [clock] * len(starting)
+        seeds = [episode.world_seed for episode in episodes.start(len(starting))]
         chosen = np.array(starting)
         try:
             observations = self.lanes.reset(chosen, seeds)
@@ -214,27 +205,17 @@ class _Rollout:
         return len(starting) == len(free)
 
     def _take_up(self, carried: InFlight) -> None:
-        self._n_carried = len(carried.lanes)
-        for lane, step, epoch, call, ordinal in zip(*(column.tolist() for column in carried.addresses), strict=True):
-            episode = _Episode(self._streams_of(epoch, call), epoch, call, ordinal, -step)
-            self._add(lane, episode)
-            self._noise.take_up(lane, episode.streams, ordinal, step)
+        lanes = carried.lanes.tolist()
+        for lane, episode in zip(lanes, self._episodes.take_up(carried), strict=True):
+            self._noise.take_up(lane, episode.streams, episode.ordinal, episode.n_before)
+        self._running |= zip(lanes, range(len(lanes)), strict=True)
+        self._began_at += [0] * len(lanes)
         self.observations[carried.lanes] = carried.observations
         if carried.memory.size:
             self.memory = self.memory.copy()
             self.memory[carried.lanes] = carried.memory
-        self._log.start(carried.lanes.tolist(), (-carried.steps).tolist(), carried.memory)
+        self._log.start(lanes, (-carried.steps).tolist(), carried.memory)
         self._find_active()
-
-    def _add(self, lane: int, episode: _Episode) -> None:
-        self._running[lane] = len(self._episodes)
-        self._episodes.append(episode)
-
-    def _episode_in(self, lane: int) -> _Episode:
-        return self._episodes[self._running[lane]]
-
-    def _streams_of(self, epoch: int, call: int) -> Streams:
-        return self.group.streams.at(epoch, call, self.group.index)
 
     def _find_active(self) -> None:
         self.active = np.array(sorted(self._running), np.int64)
@@ -259,9 +240,9 @@ class _Rollout:
             self._find_active()
 
     def _raised_in(self, call: str, lanes: list[int], error: Exception) -> str:
+        running = [(self._episodes[number], self._began_at[number]) for number in map(self._running.__getitem__, lanes)]
         episodes = ", ".join(
-            f"{self._clock - episode.started_at} of seed {episode.world_seed}"
-            for episode in map(self._episode_in, lanes)
+            f"{episode.n_before + self._clock - began_at} of seed {episode.world_seed}" for episode, began_at in running
         )
         broken = self.active.size and not np.isfinite(self.observations[self.active]).all()
         before = ", after it had returned NaN or infinity as an observation" if broken else ""
@@ -270,23 +251,3 @@ class _Rollout:
             f"one of these steps of episodes: {episodes}. Nothing of this batch is used and every snapshot is intact: "
             "mend the environment and continue the run."
         )
-
-    def _check_finite(self, batch: EpisodeBatch) -> None:
-        """Every number that came from the world must be finite; the error names the episode by its seed."""
-        last_rows = batch.starts + batch.lengths - 1
-        for name, values, rows, later in (
-            ("observation", batch.observations, np.arange(batch.n_steps), 0),
-            ("observation", batch.last_observations, last_rows, 1),
-            ("reward", batch.rewards, np.arange(batch.n_steps), 0),
-        ):
-            if values.dtype.kind != "f" or np.isfinite(values).all():
-                continue
-            index = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
-            episode = int(np.searchsorted(batch.starts, rows[index], side="right")) - 1
-            msg = (
-                f"The environment {self.group.env} returned {values[index]!r} as {name} at step "
-                f"{int(batch.steps[rows[index]]) + later} of the episode with the seed "
-                f"{self._episodes[episode].world_seed}; expected finite numbers. Nothing of this batch is used and "
-                "every snapshot is intact. Start that episode by env.reset(seed=...) to see it again."
-            )
-            raise NonFiniteError(msg)
