@@ -1,5 +1,7 @@
 """The compiled worlds: starts are NumPy's draws and steps are gymnasium's, on every level of the processor."""
 
+import functools
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,8 +9,7 @@ from gymnasium.utils import seeding
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from garage.envs.cartpole_lanes import CartPoleLanes
-from garage.envs.pendulum_lanes import PendulumLanes
+from garage.envs.array_lanes import WORLDS, ArrayLanes
 from garage.errors import ArgumentError, MismatchError
 from garage.kernels.worlds import CART_POLES, Places, Starts, Steps
 
@@ -95,9 +96,22 @@ def test_places_that_do_not_fit_are_refused(places):
         starts_of(places)
 
 
-def moved(lanes_class, states, chosen, actions, limit=None):
+LANES = {world.world_id: functools.partial(ArrayLanes, world) for world in WORLDS}
+BOUNDS = {
+    "CartPole-v1": [2.4, 12 * 2 * np.pi / 360, 4, 4],
+    "Pendulum-v1": [50, 8],
+    "Acrobot-v1": [np.pi, np.pi, 4 * np.pi, 9 * np.pi],
+    "MountainCar-v0": [1.2, 0.07],
+    "MountainCarContinuous-v0": [1.2, 0.07],
+}
+"""Beyond which there is nothing, or not much."""
+PLACES = {"CartPole-v1": [0, 2, 1, 3]}
+"""Where rows of the state stand in gymnasium's, if somewhere else."""
+
+
+def moved(world, states, chosen, actions, limit=None):
     """The bytes of each chosen lane's results, and the states after a step."""
-    lanes = lanes_class(states.shape[1], limit)
+    lanes = LANES[world](states.shape[1], limit)
     everyone = np.arange(lanes.n)
     lanes.load_state_dict(everyone, {"state": states, "elapsed": everyone})
     transition = lanes.step(chosen, actions)
@@ -105,42 +119,36 @@ def moved(lanes_class, states, chosen, actions, limit=None):
     return rows, lanes.state_dict(everyone)
 
 
-def cart_poles(generator, n):
-    """States within bounds, beyond them, and on them; and actions."""
-    bounds = np.array([2.4, 12 * 2 * np.pi / 360, 4, 4])[:, np.newaxis]
-    states = bounds * generator.uniform(-1.2, 1.2, (4, n)).clip(-1.1, 1)
-    return states, generator.integers(0, 2, n)
-
-
-def pendulums(generator, n):
-    """Many turns, top speeds, and torques beyond the bounds."""
-    states = np.array([[50], [8]]) * generator.uniform(-1.2, 1.2, (2, n)).clip(-1, 1)
-    return states, generator.normal(0, 2, (n, 1)).astype(np.float32)
-
-
-WORLDS = {CartPoleLanes: cart_poles, PendulumLanes: pendulums}
-ID = {CartPoleLanes: "CartPole-v1", PendulumLanes: "Pendulum-v1"}
-PLACES = {CartPoleLanes: [0, 2, 1, 3], PendulumLanes: [0, 1]}
-"""Where rows of the state stand in gymnasium's."""
+def situation(world, generator, n):
+    """States within bounds and on them, for a cart-pole also beyond; and actions, also beyond their bounds."""
+    bounds = np.array(BOUNDS[world])[:, np.newaxis]
+    states = bounds * generator.uniform(-1.2, 1.2, (len(bounds), n)).clip(-1.1 if world == "CartPole-v1" else -1, 1)
+    if world == "MountainCarContinuous-v0":  # at its start, in lane 0, a car is where float32 need not be
+        states[:, 1:] = states[:, 1:].astype(np.float32)
+    if world in {"Pendulum-v1", "MountainCarContinuous-v0"}:
+        return states, generator.normal(0, 2, (n, 1)).astype(np.float32)
+    return states, generator.integers(0, 2 if world == "CartPole-v1" else 3, n)
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-@pytest.mark.parametrize("lanes_class", WORLDS)
+@pytest.mark.parametrize("world", LANES)
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**32))
-def test_lanes_move_as_gymnasiums_on_every_level(lanes_class, seed):
+def test_lanes_move_as_gymnasiums_on_every_level(world, seed):
     n = 33
-    states, actions = WORLDS[lanes_class](np.random.default_rng(seed), n)
-    states[:, 0], states[0, 1], states[1, 2], states[0, 3] = np.nan, np.nan, np.nan, np.inf
-    rows, after = moved(lanes_class, states, np.arange(n), actions, limit=20)
-    env = gymnasium.make(ID[lanes_class]).unwrapped
+    states, actions = situation(world, np.random.default_rng(seed), n)
+    states[:, 0], states[0, 1], states[1, 2] = np.nan, np.nan, np.nan
+    states[0, 3] = np.inf if world in {"CartPole-v1", "Pendulum-v1"} else states[0, 3]
+    rows, after = moved(world, states, np.arange(n), actions, limit=20)
+    env, places = gymnasium.make(world).unwrapped, PLACES.get(world, list(range(len(states))))
+    legal = actions if actions.ndim == 1 else actions.clip(env.action_space.low, env.action_space.high)
     for lane in range(n):
         env.reset(seed=0)
-        env.state = states[PLACES[lanes_class], lane]
-        observation, reward, terminated, _, _ = env.step(actions[lane])
+        env.state = states[places, lane].astype(np.float32 if world.startswith("MountainCarC") and lane else np.float64)
+        observation, reward, terminated, _, _ = env.step(legal[lane])
         expected = observation, np.float64(reward), np.bool_(terminated), np.bool_(lane + 1 >= 20)
         assert_same(rows[lane], expected)
-        assert_same([after["state"][PLACES[lanes_class], lane].tobytes()], [np.asarray(env.state)])
+        assert_same([after["state"][places, lane].tobytes()], [np.asarray(env.state, np.float64)])
     assert after["elapsed"].tolist() == list(range(1, n + 1))
 
 
@@ -152,17 +160,17 @@ def assert_same(rows, expected):
         assert found[~np.isnan(found)].tobytes() == np.atleast_1d(value)[~np.isnan(found)].tobytes()
 
 
-@pytest.mark.parametrize("lanes_class", WORLDS)
+@pytest.mark.parametrize("world", LANES)
 @settings(deadline=None)
 @given(data=st.data())
-def test_lanes_move_alike_alone_and_together(lanes_class, data):
+def test_lanes_move_alike_alone_and_together(world, data):
     n = data.draw(st.integers(1, 70))
     share = data.draw(st.floats(0, 1))
     generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    states, actions = WORLDS[lanes_class](generator, n)
+    states, actions = situation(world, generator, n)
     chosen = np.flatnonzero(generator.random(n) < share)
-    rows, after = moved(lanes_class, states, chosen, actions[chosen], limit=n // 2 + 1)
-    alone = [moved(lanes_class, states, np.array([lane]), actions[[lane]], limit=n // 2 + 1) for lane in chosen]
+    rows, after = moved(world, states, chosen, actions[chosen], limit=n // 2 + 1)
+    alone = [moved(world, states, np.array([lane]), actions[[lane]], limit=n // 2 + 1) for lane in chosen]
     assert rows == [row for (row,), _ in alone]
     for lane in range(n):
         by = np.flatnonzero(chosen == lane)
@@ -173,11 +181,11 @@ def test_lanes_move_alike_alone_and_together(lanes_class, data):
 
 @pytest.mark.parametrize("dtype", ["<i8", ">i8", "i4", "u1", "u8"])
 def test_integers_of_any_kind_are_lanes_and_actions(dtype):
-    states, actions = cart_poles(np.random.default_rng(0), N)
+    states, actions = situation("CartPole-v1", np.random.default_rng(0), N)
     chosen = np.array([1, 4, 6])
-    expected = moved(CartPoleLanes, states, chosen, actions[chosen])
+    expected = moved("CartPole-v1", states, chosen, actions[chosen])
     doubled = np.repeat(actions[chosen], 2).astype(dtype)
-    found = moved(CartPoleLanes, states, chosen.astype(dtype), doubled[::2])
+    found = moved("CartPole-v1", states, chosen.astype(dtype), doubled[::2])
     assert found[0] == expected[0]
     assert found[1]["state"].tobytes() == expected[1]["state"].tobytes()
 
@@ -198,8 +206,8 @@ def test_integers_of_any_kind_are_lanes_and_actions(dtype):
     ],
 )
 def test_steps_that_cannot_be_move_nothing(chosen, actions, error, message):
-    states, _ = cart_poles(np.random.default_rng(0), N)
-    lanes, everyone = CartPoleLanes(N, None), np.arange(N)
+    states, _ = situation("CartPole-v1", np.random.default_rng(0), N)
+    lanes, everyone = LANES["CartPole-v1"](N, None), np.arange(N)
     lanes.load_state_dict(everyone, {"state": states, "elapsed": everyone})
     with pytest.raises(error, match=message):
         lanes.step(np.array(chosen), np.array(actions))

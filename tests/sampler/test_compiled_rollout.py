@@ -20,7 +20,13 @@ from garage.sampler import LocalSampler
 from garage.sampler.rollout import run_group
 from sampler.toy_worlds import bits, group_of
 
-POLICIES = {"CartPole-v1": CategoricalMLPPolicy, "Pendulum-v1": GaussianMLPPolicy}
+POLICIES = {
+    "CartPole-v1": CategoricalMLPPolicy,
+    "Pendulum-v1": GaussianMLPPolicy,
+    "Acrobot-v1": CategoricalMLPPolicy,
+    "MountainCar-v0": CategoricalMLPPolicy,
+    "MountainCarContinuous-v0": GaussianMLPPolicy,
+}
 
 
 class Plain:
@@ -56,7 +62,12 @@ class Setting(NamedTuple):
         return group_of(env, policy=policy, seed=self.seed, **size)
 
 
-WORLDS = st.sampled_from([("CartPole-v1", None), ("CartPole-v1", 3), ("Pendulum-v1", 1), ("Pendulum-v1", 300)])
+WORLDS = st.sampled_from(
+    [
+        *(("CartPole-v1", None), ("CartPole-v1", 3), ("Pendulum-v1", 1), ("Pendulum-v1", 300)),
+        *(("Acrobot-v1", 50), ("MountainCar-v0", 40), ("MountainCarContinuous-v0", 270)),
+    ]
+)
 SETTINGS = st.builds(
     lambda world, *rest: Setting(*world, *rest),
     WORLDS,

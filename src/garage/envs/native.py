@@ -10,7 +10,8 @@ import gymnasium
 import numpy as np
 
 from garage.core.ports import Lanes
-from garage.envs import acrobot_lanes, cartpole_lanes, mountain_car_lanes, mujoco, pendulum_lanes
+from garage.envs import mujoco
+from garage.envs.array_lanes import WORLDS, ArrayLanes
 from garage.envs.rehearsal import Moment, numeric_scalar, rehearse
 
 _WIDTH = 64
@@ -33,15 +34,7 @@ class NativeLanes(NamedTuple):
 
 
 _NATIVE: Mapping[str, NativeLanes] = {
-    cartpole_lanes.WORLD_ID: NativeLanes(cartpole_lanes.ENTRY_POINT, cartpole_lanes.CartPoleLanes, _WIDTH),
-    pendulum_lanes.WORLD_ID: NativeLanes(pendulum_lanes.ENTRY_POINT, pendulum_lanes.PendulumLanes, _WIDTH),
-    acrobot_lanes.WORLD_ID: NativeLanes(acrobot_lanes.ENTRY_POINT, acrobot_lanes.AcrobotLanes, _WIDTH),
-    mountain_car_lanes.WORLD_ID: NativeLanes(
-        mountain_car_lanes.ENTRY_POINT, mountain_car_lanes.MountainCarLanes, _WIDTH
-    ),
-    mountain_car_lanes.CONTINUOUS_WORLD_ID: NativeLanes(
-        mountain_car_lanes.CONTINUOUS_ENTRY_POINT, mountain_car_lanes.MountainCarContinuousLanes, _WIDTH
-    ),
+    **{world.world_id: NativeLanes(world.entry_point, partial(ArrayLanes, world), _WIDTH) for world in WORLDS},
     **{
         world_id: NativeLanes(entry_point, partial(mujoco.make_lanes, world_id), _MUJOCO_WIDTH)
         for world_id, entry_point in mujoco.ENTRY_POINTS.items()

@@ -28,12 +28,14 @@ EXPORT void cart_poles_move(const struct lanes *lanes, const int64_t *chosen, in
 {
     const int64_t *const actions = taken;
     const int64_t n = lanes->n;
-    take_all(lanes, lanes->cosine, lanes->state + n, lanes->cosines);
-    take_all(lanes, lanes->sine, lanes->state + n, lanes->sines);
+    double *const angles = lanes->room, *const cosines = angles + n_chosen, *const sines = cosines + n_chosen;
+    gather(lanes->state + n, chosen, n_chosen, angles);
+    apply(lanes->cosine, n_chosen, angles, cosines);
+    apply(lanes->sine, n_chosen, angles, sines);
     for (int64_t i = 0; i < n_chosen; i++) {
         const int64_t lane = chosen[i];
         double *position = lanes->state + lane, *angle = position + n, *speed = angle + n, *turning = speed + n;
-        const double cosine = lanes->cosines[lane], sine = lanes->sines[lane];
+        const double cosine = cosines[i], sine = sines[i];
         const double push = actions[i] ? force : -force;
         const double thrust = (push + pole_mass_length * (*turning * *turning) * sine) / total_mass;
         const double inertia = half_length * (4.0 / 3.0 - mass_pole * (cosine * cosine) / total_mass);
@@ -48,19 +50,4 @@ EXPORT void cart_poles_move(const struct lanes *lanes, const int64_t *chosen, in
         lanes->terminated[i] = *position < -track || *position > track || *angle < -tilt || *angle > tilt;
         count_step(lanes, lane, i);
     }
-}
-
-EXPORT int cart_poles_seen(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
-{
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
-    cart_poles_see(lanes, chosen, n_chosen);
-    return FINE;
-}
-
-EXPORT int cart_poles_step(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const int64_t *actions)
-{
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
-    if (!has_all(2, actions, n_chosen)) return BAD_ACTION;
-    cart_poles_move(lanes, chosen, n_chosen, actions);
-    return FINE;
 }

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 _LOOP = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
-_KIND = "d->d"
 _TRIED = np.ldexp(np.linspace(-8.0, 8.0, 203), np.arange(203) % 9)
 
 
@@ -29,21 +28,23 @@ class _UFunc(ctypes.Structure):
 
 
 @functools.cache
-def loop_of(function: np.ufunc) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
-    """A C function of four pointers that has the bits of a ufunc of one float64 array.
+def loop_of(function: np.ufunc, dtype: str) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
+    """A C function of four pointers that has the bits of a ufunc of one array.
 
     Args:
         function: such as ``np.sin``.
+        dtype: of the array and the result, ``"d"`` for float64 or ``"f"`` for float32.
     """
-    found = inner_loop_of(function)
-    return found if found is not None and _agrees(found, function) else through_python(function)
+    found = inner_loop_of(function, dtype)
+    return found if found is not None and _agrees(found, function, dtype) else through_python(function, dtype)
 
 
-def through_python(function: np.ufunc) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
+def through_python(function: np.ufunc, dtype: str) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
     """The same by calling the ufunc, which takes Python's lock each time."""
+    number = np.ctypeslib.as_ctypes_type(dtype)
 
     def call(arrays: int, lengths: int, _strides: int, _data: int) -> None:
-        numbers = ctypes.c_double * ctypes.c_int64.from_address(lengths).value
+        numbers = number * ctypes.c_int64.from_address(lengths).value
         addresses = (ctypes.c_int64 * 2).from_address(arrays)
         inputs, results = (np.ctypeslib.as_array(numbers.from_address(address)) for address in addresses)
         with np.errstate(all="ignore"):  # C's caller cannot be warned
@@ -52,23 +53,24 @@ def through_python(function: np.ufunc) -> Any:  # noqa: ANN401 - ctypes' functio
     return _LOOP(call)
 
 
-def inner_loop_of(function: np.ufunc) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
+def inner_loop_of(function: np.ufunc, dtype: str) -> Any:  # noqa: ANN401 - ctypes' functions have no public type
     """What stands where a ufunc's own loop should be, or None if it is laid out otherwise."""
-    laid_out = _UFunc.from_address(id(function))
+    laid_out, kind = _UFunc.from_address(id(function)), f"{dtype}->{dtype}"
     counts = laid_out.n_in, laid_out.n_out, laid_out.n_arguments, laid_out.n_kinds
-    if counts != (1, 1, 2, function.ntypes) or _KIND not in function.types:
+    if counts != (1, 1, 2, function.ntypes) or kind not in function.types:
         return None
-    kind = function.types.index(_KIND)
-    address = laid_out.functions[kind]
-    return None if address is None or laid_out.data[kind] is not None else _LOOP(address)
+    place = function.types.index(kind)
+    address = laid_out.functions[place]
+    return None if address is None or laid_out.data[place] is not None else _LOOP(address)
 
 
-def _agrees(loop: Any, function: np.ufunc) -> bool:  # noqa: ANN401 - ctypes' functions have no public type
-    for n in (1, 2, 3, 7, _TRIED.size):
-        results = np.zeros(n)
-        arrays = np.array([_TRIED.ctypes.data, results.ctypes.data])
+def _agrees(loop: Any, function: np.ufunc, dtype: str) -> bool:  # noqa: ANN401 - ctypes' functions have no public type
+    tried = _TRIED.astype(dtype)
+    for n in (1, 2, 3, 7, tried.size):
+        results = np.zeros(n, dtype)
+        arrays = np.array([tried.ctypes.data, results.ctypes.data])
         lengths, strides = np.array([n]), np.array([results.itemsize] * 2)
         loop(arrays.ctypes.data, lengths.ctypes.data, strides.ctypes.data, None)
-        if results.tobytes() != function(_TRIED[:n]).tobytes():
+        if results.tobytes() != function(tried[:n]).tobytes():
             return False
     return True

@@ -24,13 +24,14 @@ INLINE double within_a_turn(double angle)
 
 EXPORT void pendulums_see(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
 {
-    take_all(lanes, lanes->cosine, lanes->state, lanes->cosines);
-    take_all(lanes, lanes->sine, lanes->state, lanes->sines);
+    double *const angles = lanes->room, *const cosines = angles + n_chosen, *const sines = cosines + n_chosen;
+    gather(lanes->state, chosen, n_chosen, angles);
+    apply(lanes->cosine, n_chosen, angles, cosines);
+    apply(lanes->sine, n_chosen, angles, sines);
     for (int64_t i = 0; i < n_chosen; i++) {
-        const int64_t lane = chosen[i];
-        lanes->observations[3 * i] = (float)lanes->cosines[lane];
-        lanes->observations[3 * i + 1] = (float)lanes->sines[lane];
-        lanes->observations[3 * i + 2] = (float)lanes->state[lanes->n + lane];
+        lanes->observations[3 * i] = (float)cosines[i];
+        lanes->observations[3 * i + 1] = (float)sines[i];
+        lanes->observations[3 * i + 2] = (float)lanes->state[lanes->n + chosen[i]];
     }
 }
 
@@ -38,7 +39,9 @@ EXPORT void pendulums_move(const struct lanes *lanes, const int64_t *chosen, int
 {
     const float *const torques = taken;
     const double exponent = two;
-    take_all(lanes, lanes->sine, lanes->state, lanes->sines);
+    double *const sines = lanes->room;
+    gather(lanes->state, chosen, n_chosen, sines);
+    apply(lanes->sine, n_chosen, sines, sines);
     for (int64_t i = 0; i < n_chosen; i++) {
         const int64_t lane = chosen[i];
         double *angle = lanes->state + lane, *speed = angle + lanes->n;
@@ -47,25 +50,11 @@ EXPORT void pendulums_move(const struct lanes *lanes, const int64_t *chosen, int
         const float torque_cost = 0.001f * powf(torque, (float)exponent);
         const double cost = pow(within_a_turn(*angle), exponent) + 0.1 * pow(*speed, exponent);
         lanes->rewards[i] = -(cost + torque_cost);
-        const double faster = *speed + (gravity_term * lanes->sines[lane] + torque_term * torque) * seconds;
+        const double faster = *speed + (gravity_term * sines[i] + torque_term * torque) * seconds;
         *speed = faster < -top_speed ? -top_speed : faster > top_speed ? top_speed : faster;
         *angle += *speed * seconds;
         lanes->terminated[i] = 0;
         count_step(lanes, lane, i);
     }
     pendulums_see(lanes, chosen, n_chosen);
-}
-
-EXPORT int pendulums_seen(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen)
-{
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
-    pendulums_see(lanes, chosen, n_chosen);
-    return FINE;
-}
-
-EXPORT int pendulums_step(const struct lanes *lanes, const int64_t *chosen, int64_t n_chosen, const float *torques)
-{
-    if (!has_all(lanes->n, chosen, n_chosen)) return BAD_LANE;
-    pendulums_move(lanes, chosen, n_chosen, torques);
-    return FINE;
 }

@@ -14,8 +14,6 @@ struct rollout {
     /* The world. */
     const struct lanes *lanes;
     const struct starts *starts;
-    void (*see)(const struct lanes *, const int64_t *, int64_t);
-    void (*move)(const struct lanes *, const int64_t *, int64_t, const void *);
     int64_t n_seen;
     /* The policy: a network in numbers of T, and stds [n_outputs] unless it chooses among its outputs. */
     int64_t is_double;
@@ -120,7 +118,7 @@ static void start(struct rollout *rollout, int64_t n)
 {
     const int64_t first = rollout->n_started, n_seen = rollout->n_seen;
     start_known(rollout->starts, rollout->free, n, rollout->seeds + first);
-    rollout->see(rollout->lanes, rollout->free, n);
+    rollout->lanes->see(rollout->lanes, rollout->free, n);
     for (int64_t i = 0; i < n; i++) {
         const int64_t lane = rollout->free[i];
         rollout->episode[lane] = first + i;
@@ -141,7 +139,7 @@ INLINE int lacks_noise(const struct rollout *rollout)
 }
 
 /* Logs a step of the active lanes, which have moved, and finishes the episodes that ended; their lanes are free then. */
-static void take(struct rollout *rollout)
+static void log_step(struct rollout *rollout)
 {
     const struct lanes *lanes = rollout->lanes;
     const int64_t n = rollout->n_active, n_seen = rollout->n_seen;
@@ -182,9 +180,9 @@ EXPORT int rollout_run(struct rollout *rollout)
         const double before = seconds_now();
         const void *const actions = rollout->is_double ? act_float64(rollout, seen) : act_float32(rollout, seen);
         const double acted = seconds_now();
-        rollout->move(rollout->lanes, rollout->active, rollout->n_active, actions);
+        rollout->lanes->move(rollout->lanes, rollout->active, rollout->n_active, actions);
         rollout->world_seconds += seconds_now() - acted;
         rollout->policy_seconds += acted - before;
-        take(rollout);
+        log_step(rollout);
     }
 }

@@ -87,7 +87,7 @@ class _Rollout(ctypes.Structure):
     """The mirror of ``struct rollout``."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("lanes", "starts", "see", "move")),
+        *((name, _POINTER) for name in ("lanes", "starts")),
         *(("n_seen", _NUMBER), ("is_double", _NUMBER), ("network", _POINTER), ("n_outputs", _NUMBER)),
         *((name, _POINTER) for name in ("stds", "wider_inputs", "single_actions")),
         *(
@@ -126,8 +126,6 @@ class Rollout:
         self._struct = _Rollout(
             lanes=steps.address,
             starts=world.start.address,
-            see=library.address_of(library.held()[f"{steps.kernel.name}_see"]),
-            move=library.address_of(library.held()[f"{steps.kernel.name}_move"]),
             n_seen=self._n_seen,
             is_double=self._dtype == _FLOAT64,
             network=forward.address,

@@ -1,4 +1,8 @@
-/* What kernels of worlds have in common: lanes, which lie side by side, and what a step of some of them gives. */
+/* What kernels of worlds have in common: lanes, which lie side by side, where their episodes start, and what a step of
+   some of them gives.
+
+   A world has two kernels, which take chosen lanes and actions that are known to be there: NAME_see writes what is seen
+   as it is, and NAME_move moves the lanes and writes what came of it. */
 
 #ifndef GARAGE_WORLDS_H
 #define GARAGE_WORLDS_H
@@ -8,26 +12,30 @@
 /* A function of NumPy's over an array: see numpy_loops.py. */
 typedef void numpy_loop(char **arrays, const int64_t *lengths, const int64_t *strides, void *data);
 
+#define ROOM_ROWS 32 /* numbers that a kernel may need for each lane */
+
 /* The mirror of `_Lanes` in worlds.py. */
 struct lanes {
     int64_t n;
     int64_t limit;         /* steps after which an episode is truncated */
     double *state;         /* [d, n], a column for each lane */
     int64_t *elapsed;      /* [n], steps taken */
-    numpy_loop *cosine;    /* NumPy's, as gymnasium's are */
+    /* The world. */
+    void (*see)(const struct lanes *, const int64_t *chosen, int64_t n_chosen);
+    void (*move)(const struct lanes *, const int64_t *chosen, int64_t n_chosen, const void *actions);
+    int64_t n_actions;     /* int64 from 0 on, or -1 if they are numbers */
+    /* NumPy's functions, where gymnasium takes those: of float64, and of float32. */
+    numpy_loop *cosine;
     numpy_loop *sine;
-    double *cosines;       /* [n], room for those of the lanes' angles */
-    double *sines;
+    numpy_loop *single_cosine;
+    numpy_loop *single_sine;
+    double *room;          /* [ROOM_ROWS, n] */
     /* Of the chosen lanes, one after the other. */
     float *observations;   /* [k, ...] */
     double *rewards;       /* [k] */
     uint8_t *terminated;   /* [k] */
     uint8_t *truncated;    /* [k] */
 };
-
-/* Each world has three kernels, which take the chosen lanes:
-   NAME_see writes their observations as they are; NAME_move moves them and writes what came of it; the lanes and the
-   actions of both are known to be there. NAME_seen and NAME_step are those for everybody, and say what is wrong. */
 
 /* The mirror of `_Starts` in worlds.py. */
 struct starts {
@@ -45,7 +53,7 @@ struct starts {
 /* Starts an episode in each of the chosen lanes, which are there; see seeding.c. */
 void start_known(const struct starts *starts, const int64_t *chosen, int64_t n_chosen, const uint64_t *seeds);
 
-/* What a kernel found wrong, before it changed anything. */
+/* What was found wrong, before anything changed. */
 enum { FINE, BAD_LANE, BAD_ACTION };
 
 INLINE int has_all(int64_t n, const int64_t *chosen, int64_t n_chosen)
@@ -55,12 +63,30 @@ INLINE int has_all(int64_t n, const int64_t *chosen, int64_t n_chosen)
     return !wrong;
 }
 
-/* A function of all lanes' angles: for the processor's vectors they are no more work than some. */
-INLINE void take_all(const struct lanes *lanes, numpy_loop *function, const double *angles, double *results)
+/* A function of n numbers, one after the other; the results may take their place. */
+INLINE void apply(numpy_loop *function, int64_t n, const double *numbers, double *results)
 {
-    char *const arrays[] = {(char *)angles, (char *)results};
-    const int64_t strides[] = {sizeof(double), sizeof(double)};
-    function((char **)arrays, &lanes->n, strides, 0);
+    char *arrays[] = {(char *)numbers, (char *)results};
+    const int64_t strides[] = {sizeof *numbers, sizeof *results};
+    function(arrays, &n, strides, 0);
+}
+
+INLINE void apply_single(numpy_loop *function, int64_t n, const float *numbers, float *results)
+{
+    char *arrays[] = {(char *)numbers, (char *)results};
+    const int64_t strides[] = {sizeof *numbers, sizeof *results};
+    function(arrays, &n, strides, 0);
+}
+
+/* The chosen ones of a row of the state. */
+INLINE void gather(const double *row, const int64_t *chosen, int64_t n_chosen, double *to)
+{
+    for (int64_t i = 0; i < n_chosen; i++) to[i] = row[chosen[i]];
+}
+
+INLINE double clipped(double number, double lowest, double highest)
+{
+    return number < lowest ? lowest : number > highest ? highest : number;
 }
 
 INLINE void count_step(const struct lanes *lanes, int64_t lane, int64_t row)

@@ -1,4 +1,4 @@
-"""Steps and starts of worlds in arrays, by compiled kernels: see ``cartpole.c``, ``pendulum.c`` and ``seeding.c``.
+"""Steps and starts of worlds in arrays, by compiled kernels: see ``worlds.h``, the worlds' own, and ``seeding.c``.
 
 Lanes are the columns of a state ``[d, n]``. Lanes, actions and seeds are handed over as copies, which is faster than
 asking NumPy where they lie; what the kernels write lies in arrays that were made once, and is copied from there.
@@ -22,6 +22,7 @@ _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _INT64 = np.dtype(np.int64)
 _FINE, _BAD_LANE = 0, 1
 _SEEDS = "Q"  # 64 bits without a sign
+_ROOM_ROWS = 32
 
 
 class _Lanes(ctypes.Structure):
@@ -29,7 +30,9 @@ class _Lanes(ctypes.Structure):
 
     _fields_ = (
         *(("n", _NUMBER), ("limit", _NUMBER)),
-        *((name, _POINTER) for name in ("state", "elapsed", "cosine", "sine", "cosines", "sines")),
+        *((name, _POINTER) for name in ("state", "elapsed", "see", "move")),
+        ("n_actions", _NUMBER),
+        *((name, _POINTER) for name in ("cosine", "sine", "single_cosine", "single_sine", "room")),
         *((name, _POINTER) for name in ("observations", "rewards", "terminated", "truncated")),
     )
 
@@ -58,8 +61,12 @@ class Kernel(NamedTuple):
     """How many there are, from 0 on, or None for numbers."""
 
 
+_SINGLE = np.dtype(np.float32)
 CART_POLES = Kernel("cart_poles", n_rows=4, n_seen=4, dtype=_INT64, n_actions=2)
-PENDULUMS = Kernel("pendulums", n_rows=2, n_seen=3, dtype=np.dtype(np.float32), n_actions=None)
+PENDULUMS = Kernel("pendulums", n_rows=2, n_seen=3, dtype=_SINGLE, n_actions=None)
+ACROBOTS = Kernel("acrobots", n_rows=4, n_seen=6, dtype=_INT64, n_actions=3)
+MOUNTAIN_CARS = Kernel("mountain_cars", n_rows=2, n_seen=2, dtype=_INT64, n_actions=3)
+CONTINUOUS_MOUNTAIN_CARS = Kernel("continuous_mountain_cars", n_rows=2, n_seen=2, dtype=_SINGLE, n_actions=None)
 
 
 class Places(NamedTuple):
@@ -130,7 +137,7 @@ class Steps:
     """Steps any lanes of one world, by its kernel.
 
     Args:
-        kernel: of the world, `CART_POLES` or `PENDULUMS`.
+        kernel: of the world, such as `CART_POLES`.
         state: ``[d, n]`` float64, the lanes' own.
         elapsed: ``[n]`` int64, steps taken, the lanes' own.
         limit: steps after which an episode is truncated, or None.
@@ -147,15 +154,22 @@ class Steps:
         self.n = n = len(elapsed)
         _check("state", state, np.float64, (self.kernel.n_rows, n))
         _check("elapsed", elapsed, np.int64, (n,))
-        seen = np.zeros((n, self.kernel.n_seen), np.float32)
+        seen = np.zeros((n, kernel.n_seen), np.float32)
         self._results = (seen, np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
-        self._kept = (state, elapsed, np.zeros(n), np.zeros(n), *self._results)
+        self._kept = (state, elapsed, np.zeros((_ROOM_ROWS, n)), *self._results)
+        self._loops = [loop_of(function, dtype) for dtype in "df" for function in (np.cos, np.sin)]
+        see, move = (library.held()[f"{kernel.name}_{name}"] for name in ("see", "move"))
         own, taken, *room = (kept.ctypes.data for kept in self._kept)
-        self._loops = loop_of(np.cos), loop_of(np.sin)
-        most = np.iinfo(np.int64).max if limit is None else limit
-        self._lanes = _Lanes(n, most, own, taken, *map(library.address_of, self._loops), *room)
+        self._lanes = _Lanes(
+            n,
+            np.iinfo(np.int64).max if limit is None else limit,
+            *(own, taken, library.address_of(see), library.address_of(move)),
+            -1 if kernel.n_actions is None else kernel.n_actions,
+            *map(library.address_of, self._loops),
+            *room,
+        )
         self.address = ctypes.addressof(self._lanes)
-        self._step, self._seen_in = _function(f"{kernel.name}_step", 1), _function(f"{kernel.name}_seen", 0)
+        self._step, self._see = _function("lanes_step", 1), _function("lanes_see", 0)
         self._fit(n)
 
     def move(self, lanes: Array, actions: Array) -> None:
@@ -185,7 +199,7 @@ class Steps:
             self._fit(lanes.size)
         if lanes.dtype is not _INT64:
             lanes = _integers("lanes", lanes)
-        if self._seen_in(self.address, lanes.tobytes(), self._k) != _FINE:
+        if self._see(self.address, lanes.tobytes(), self._k) != _FINE:
             raise _no_such_lane(lanes, self.n)
         return self._seen.copy()
 
