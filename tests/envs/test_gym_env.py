@@ -44,8 +44,8 @@ from garage.errors import (
 def test_it_is_a_component_that_describes_itself():
     env = GymEnv("CartPole-v1")
     assert isinstance(env, Component)
-    assert repr(env) == "<GymEnv: CartPole-v1 (64 NumPy lanes, at most 500 steps an episode, goes on by arrays)>"
-    assert env.describe() == "CartPole-v1 (64 NumPy lanes, at most 500 steps an episode, goes on by arrays)"
+    assert repr(env) == "<GymEnv: CartPole-v1 (64 native lanes, at most 500 steps an episode, goes on by arrays)>"
+    assert env.describe() == "CartPole-v1 (64 native lanes, at most 500 steps an episode, goes on by arrays)"
     assert GymEnv(Walk).describe() == "Walk (8 gymnasium environments, no time limit, goes on by replay)"
 
 

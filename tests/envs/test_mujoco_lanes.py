@@ -271,7 +271,7 @@ def test_a_pickled_world_makes_the_same_lanes():
     assert (
         again.describe()
         == env.describe()
-        == "Reacher-v5 (16 NumPy lanes, at most 50 steps an episode, goes on by arrays)"
+        == "Reacher-v5 (16 native lanes, at most 50 steps an episode, goes on by arrays)"
     )
     assert isinstance(again.make_lanes(1), MujocoLanes)
 
@@ -303,5 +303,5 @@ def test_a_world_that_behaves_otherwise_is_gymnasiums_own(monkeypatch, caplog):
     monkeypatch.setattr(kind, "control_cost", lambda self, action: original(self, action) * np.float32(1.0000001))
     env = GymEnv("Swimmer-v5")
     assert "Swimmer-v5: gymnasium" in caplog.text
-    assert "gives other bits than the NumPy lanes" in caplog.text
+    assert "gives other bits than the native lanes" in caplog.text
     assert env.lane_width == 8

@@ -1,4 +1,4 @@
-"""The NumPy lanes give gymnasium's bits: every observation, reward and end, at any width."""
+"""The native lanes give gymnasium's bits: every observation, reward and end, at any width."""
 
 import functools
 import logging
@@ -210,11 +210,11 @@ def test_they_are_chosen_and_said_once(world, caplog):
     caplog.set_level(logging.INFO, "garage.envs")
     env = GymEnv(world)
     assert env.lane_width == 64
-    assert "64 NumPy lanes" in env.describe()
+    assert "64 native lanes" in env.describe()
     assert not caplog.records
     env.make_lanes(2)
     env.make_lanes(3)
-    assert [record.getMessage() for record in caplog.records] == [f"{world}: NumPy lanes, bit-equal to gymnasium's"]
+    assert [record.getMessage() for record in caplog.records] == [f"{world}: native lanes, bit-equal to gymnasium's"]
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
@@ -284,5 +284,5 @@ def test_they_are_not_chosen_if_the_class_behaves_differently(monkeypatch, caplo
     monkeypatch.setattr(CartPoleEnv, method, changed(vars(CartPoleEnv)[method]))
     env = GymEnv("CartPole-v1")
     assert env.lane_width == 8
-    assert "gives other bits than the NumPy lanes" in caplog.text
+    assert "gives other bits than the native lanes" in caplog.text
     assert not isinstance(env.make_lanes(1), ArrayLanes)

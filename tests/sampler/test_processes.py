@@ -297,7 +297,7 @@ def test_what_workers_log_is_said_here_once(sampler, caplog):
         for _ in range(2):
             sampler.run(groups_of(env, policy=policy))
     assert [record.getMessage() for record in caplog.records if record.name == "garage.envs"] in (
-        ["CartPole-v1: NumPy lanes, bit-equal to gymnasium's"],
+        ["CartPole-v1: native lanes, bit-equal to gymnasium's"],
         [],  # another test had it said
     )
 

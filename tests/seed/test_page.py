@@ -140,7 +140,7 @@ policy/dLoss
 """The page's, all of them."""
 OURS = [
     "Writing to data/local/experiment/pre_trained_trpo_cartpole",
-    "CartPole-v1: NumPy lanes, bit-equal to gymnasium's",
+    "CartPole-v1: native lanes, bit-equal to gymnasium's",
 ]
 
 

@@ -42,7 +42,7 @@ _logger = logging.getLogger("garage.envs")
 class GymEnv(Component):
     """A world of gymnasium's, or of yours; its settings never change.
 
-    gymnasium's worlds of classic control and most of its MuJoCo ones, as registered, run in NumPy lanes that give the
+    gymnasium's worlds of classic control and most of its MuJoCo ones, as registered, run in native lanes that give the
     same bits as its environments; the first `make_lanes` says so. All other worlds run as separate gymnasium
     environments, and the first `make_lanes` rehearses a few steps to make sure that seeds repeat them, and to learn how
     an episode that was left in the middle goes on in another process.
@@ -54,7 +54,7 @@ class GymEnv(Component):
         world: an id for ``gymnasium.make``, a gymnasium ``EnvSpec``, a callable that returns a new environment at
             each call (such as a class), or an environment.
         max_episode_length: steps after which an episode is truncated; by default what the world itself says.
-        native_lanes: whether NumPy lanes may be used where there are some.
+        native_lanes: whether native lanes may be used where there are some.
         fresh_episodes: whether each episode gets an environment of its own, for worlds that keep something from one
             episode to the next. BipedalWalker does, and gets them in any case.
         **kwargs: passed on to ``gymnasium.make``; for an id only.
@@ -160,7 +160,7 @@ class GymEnv(Component):
         if self._native is not None:
             if not self._native_announced:
                 self._native_announced = True
-                _logger.info("%s: NumPy lanes, bit-equal to gymnasium's", self._source.name)
+                _logger.info("%s: native lanes, bit-equal to gymnasium's", self._source.name)
             return self._native.make(n, self._spec.max_episode_length)
         if n > 1 and not self._source.copies:
             msg = (
@@ -198,7 +198,7 @@ class GymEnv(Component):
     def describe(self) -> str:
         """One line for people: the world, its lanes, its time limit, and how it goes on in mid-episode."""
         if self._native is not None:
-            lanes = f"{self._native.width} NumPy lanes"
+            lanes = f"{self._native.width} native lanes"
         elif self._source.copies:
             anew = ", each made anew for an episode" if self._fresh_episodes else ""
             lanes = f"{_SEPARATE_WIDTH} gymnasium environments{anew}"
