@@ -46,7 +46,7 @@ _logger = logging.getLogger("garage.envs")
 
 
 def native_lanes_of(env: "gymnasium.Env[Any, Any]") -> NativeLanes | None:
-    """native lanes that give the same bits as environments made like ``env``, or None.
+    """Native lanes that give the same bits as environments made like ``env``, or None.
 
     None for a world that has none, for one with arguments or wrappers of its own, for an id that is registered
     to something else than what the lanes mirror, and, with a warning, if a short trial finds other bits.
@@ -61,8 +61,8 @@ def native_lanes_of(env: "gymnasium.Env[Any, Any]") -> NativeLanes | None:
         same = _same_bits(lanes, rehearse(env, _N_TRIAL_STEPS))
     if not same:
         _logger.warning(
-            "%s: gymnasium %s gives other bits than the native lanes, so its own environments are used, which is slower "
-            "and exact. Please report it with the versions of gymnasium, numpy and what else the world needs.",
+            "%s: gymnasium %s gives other bits than the native lanes, so its own environments are used, which is "
+            "slower and exact. Please report it with the versions of gymnasium, numpy and what else the world needs.",
             spec.id,
             gymnasium.__version__,
         )
