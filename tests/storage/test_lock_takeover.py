@@ -73,8 +73,8 @@ def test_a_lock_of_another_host_is_taken_over_when_it_has_been_silent_for_a_minu
 def test_only_the_clock_of_the_files_counts(tmp_path, monkeypatch):
     """The file server lives an hour in the past; a machine that asked its own clock would take over at once."""
 
-    def touch(self, file):
-        path = f"/proc/self/fd/{file.fileno()}"
+    def touch(self, descriptor):
+        path = f"/proc/self/fd/{descriptor}"
         silence(path, 3600)
 
     put(tmp_path / "lock", host="elsewhere")
@@ -90,7 +90,7 @@ def test_only_the_clock_of_the_files_counts(tmp_path, monkeypatch):
 
 
 def test_where_nothing_can_be_written_a_silent_holder_counts_as_alive(tmp_path, monkeypatch):
-    def touch(self, file):
+    def touch(self, descriptor):
         raise OSError(30, "Read-only file system")
 
     put(tmp_path / "lock", host="elsewhere")
@@ -159,11 +159,11 @@ class BeatingDisk(QuickDisk):
     def __init__(self):
         self.beaten, self.error = threading.Semaphore(0), None
 
-    def touch(self, file):
+    def touch(self, descriptor):
         self.beaten.release()
         if self.error is not None:
             raise self.error
-        super().touch(file)
+        super().touch(descriptor)
 
 
 def test_the_heart_beats_until_the_release(tmp_path):
@@ -192,8 +192,8 @@ from garage.storage.lock import WriterLock
 beats = threading.Semaphore(0)
 
 class Told(Disk):
-    def touch(self, file):
-        super().touch(file)
+    def touch(self, descriptor):
+        super().touch(descriptor)
         beats.release()
 
 def enough():
@@ -441,9 +441,9 @@ class SteppedDisk(QuickDisk):
         self._stage.step()
         super().unlink(path)
 
-    def touch(self, file):
+    def touch(self, descriptor):
         self._stage.step()
-        super().touch(file)
+        super().touch(descriptor)
         self._stage.dead.discard(threading.current_thread().name)
 
 

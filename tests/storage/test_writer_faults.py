@@ -7,11 +7,12 @@ import json
 import pytest
 
 from garage.errors import StorageError, WriteError
+from garage.storage import files
 from garage.storage.packs import pack_names
 from garage.storage.run_directory import RunDirectory
 from garage.storage.store import SnapshotStore
 from garage.storage.writer import rewind
-from storage.faulty_disk import FaultyDisk, refusal
+from storage.faulty_disk import FaultyDisk, QuickDisk, refusal
 from storage.sample_runs import (
     assert_holds,
     capture_of,
@@ -60,6 +61,43 @@ def test_a_commit_has_few_operations_and_removes_last(tmp_path):
         *["sync", "rename", "sync_folder"],  # the manifest
         *["unlink", "sync_folder", "unlink"],  # the manifest and the pack that are superseded
     ]
+
+
+class SteppingDisk(QuickDisk):
+    """Notes the steps of a commit, and when the writer looks whether it still has the lock."""
+
+    def __init__(self):
+        self.steps = []
+
+    def touch(self, descriptor):
+        self.steps.append("lock")
+        super().touch(descriptor)
+
+    def write_whole(self, path, parts):
+        self.steps.append(path.relative_to(self.run).parts[0])
+        super().write_whole(path, parts)
+
+    def append(self, path, data, *, sync):
+        self.steps.append(path.name)
+        super().append(path, data, sync=sync)
+
+    def remove(self, path):
+        self.steps.append(f"{path.relative_to(self.run).parts[0]} removed")
+        super().remove(path)
+
+
+def test_a_commit_looks_at_the_lock_once_before_each_step_and_reads_one_manifest(tmp_path, monkeypatch):
+    disk, read, open_file = SteppingDisk(), [], files.open_file
+    disk.run = tmp_path
+    with contextlib.closing(opened(tmp_path, disk=disk)) as writer:
+        for epoch in range(3):
+            writer.commit(capture_of(epoch))
+        disk.steps = []
+        monkeypatch.setattr(files, "open_file", lambda path: read.append(path.name) or open_file(path))
+        writer.commit(capture_of(3))
+        steps = ["metrics.jsonl", "packs", "snapshots", "events.jsonl", "snapshots removed", "packs removed"]
+        assert disk.steps == [each for step in steps for each in ("lock", step)]
+        assert read == ["000002.json", "pins.json"]
 
 
 @pytest.mark.parametrize("mode", ["last", "all"])

@@ -46,7 +46,9 @@ class BackgroundWriter:
         self.retention = writer.retention
         # Where the best is kept, any of them may turn out to be it.
         self._replaces = self.retention.mode in _REPLACING_MODES and self.retention.keep_best is None
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        # Three, so that nobody is woken for nothing: a thread that wakes takes the interpreter from training.
+        self._has_job, self._has_snapshot, self._has_moved = (threading.Condition(self._lock) for _ in range(3))
         self._to_enter: deque[_Job] = deque()
         self._to_write: tuple[_Job, Entry] | None = None
         self._n_busy = 0
@@ -77,9 +79,10 @@ class BackgroundWriter:
             self.abandon()
             raise
         finally:
-            with self._changed:
+            with self._lock:
                 self._closing = True
-                self._changed.notify_all()
+                self._has_job.notify_all()
+                self._has_snapshot.notify_all()
             for thread in self._threads:
                 thread.join()
         if error is None:
@@ -110,9 +113,9 @@ class BackgroundWriter:
         """
         self._wait_for(lambda: len(self._to_enter) < _MOST_ENTERING or self._error is not None)
         self._raise_failure()
-        with self._changed:
+        with self._lock:
             self._to_enter.append(_Job(capture, is_saved or requested, requested, is_last, stall_seconds))
-            self._changed.notify_all()
+            self._has_job.notify()
 
     def drain(self) -> None:
         """Wait until everything is on the disk.
@@ -125,11 +128,11 @@ class BackgroundWriter:
 
     def abandon(self) -> None:
         """Forget what waits for the disk. What is being written at this moment is finished, and nothing after it."""
-        with self._changed:
+        with self._lock:
             self._is_abandoned = True
             self._to_enter.clear()
             self._to_write = None
-            self._changed.notify_all()
+            self._has_moved.notify_all()
 
     def _repeat(self, step: Callable[[], bool]) -> None:
         while True:
@@ -138,38 +141,38 @@ class BackgroundWriter:
                     return
             except BaseException as error:  # noqa: BLE001 - it is raised where training sees it
                 self._error = self._error or error
-            with self._changed:
+            with self._lock:
                 self._n_busy -= 1
-                self._changed.notify_all()
+                self._has_moved.notify_all()
 
     def _enter_next(self) -> bool:
         """Enter one epoch; False at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._to_enter or self._closing)
+        with self._lock:
+            self._has_job.wait_for(lambda: self._to_enter or self._closing)
             if not self._to_enter:
                 return False
             self._n_busy += 1
             job = self._to_enter.popleft()
-            self._changed.notify_all()
+            self._has_moved.notify_all()
         if self._error is not None or self._is_abandoned:  # nothing may be entered after what is missing
             return True
         entry = self._writer.enter(job.capture)
         if job.is_saved:
-            with self._changed:
-                self._changed.wait_for(lambda: self._may_wait(job))
+            with self._lock:
+                self._has_moved.wait_for(lambda: self._may_wait(job))
                 self._to_write = None if self._is_abandoned else (job, entry)
-                self._changed.notify_all()
+                self._has_snapshot.notify()
         return True
 
     def _write_next(self) -> bool:
         """Write one snapshot; False at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._to_write is not None or self._closing)
+        with self._lock:
+            self._has_snapshot.wait_for(lambda: self._to_write is not None or self._closing)
             if self._to_write is None:
                 return False
             self._n_busy += 1
             (job, entry), self._to_write = self._to_write, None
-            self._changed.notify_all()
+            self._has_moved.notify_all()
         if self._error is None:
             self._writer.snapshot(job.capture, entry, requested=job.requested, stall_seconds=job.stall_seconds)
         return True
@@ -182,8 +185,8 @@ class BackgroundWriter:
         return not self._to_enter and self._to_write is None and self._n_busy == 0
 
     def _wait_for(self, condition: Callable[[], bool]) -> None:
-        with self._changed:
-            self._changed.wait_for(condition)
+        with self._lock:
+            self._has_moved.wait_for(condition)
 
     def _raise_failure(self) -> None:
         if self._error is None:

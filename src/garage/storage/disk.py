@@ -19,6 +19,7 @@ UNFINISHED = ".unfinished-"
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What systems answer where a file cannot have another name: no hard links, another device, too many names."""
 _COPY_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 16  # so that a small snapshot's pack takes one write
 
 
 class Disk:
@@ -33,7 +34,7 @@ class Disk:
         unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}")
         try:
             self.make_folder(path.parent)
-            with unfinished.open("xb") as file:
+            with unfinished.open("xb", buffering=_BUFFER_BYTES) as file:
                 for part in parts:
                     self.write(file, part)
                 self.sync(file)
@@ -236,9 +237,9 @@ class Disk:
         """Replace ``target`` by ``path`` at once."""
         path.replace(target)
 
-    def touch(self, file: IO[bytes]) -> None:
+    def touch(self, descriptor: int) -> None:
         """Let an open file be changed now, by the file server's clock."""
-        os.utime(file.fileno())
+        os.utime(descriptor)
 
     def cut(self, file: IO[bytes], size: int) -> None:
         """Cut an open file."""

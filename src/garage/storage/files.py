@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 _Document = TypeVar("_Document")
+_CONTAINERS = (dict, list)
 
 
 def open_file(path: Path) -> io.BufferedReader:
@@ -59,8 +60,12 @@ def from_json(data: bytes, kind: Any = Any) -> Any:
 
 def is_nested(value: object, depth: int) -> bool:
     """Whether objects and lists lie in each other more than ``depth`` times, as no writer of ours has them."""
-    if not isinstance(value, dict | list):
-        return False
-    return depth == 0 or any(
-        is_nested(inner, depth - 1) for inner in (value.values() if isinstance(value, dict) else value)
-    )
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, _CONTAINERS)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(inner, _CONTAINERS) for inner in level)

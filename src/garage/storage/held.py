@@ -70,30 +70,32 @@ class HeldSnapshots:
         """Whether a user's own ``save`` has asked for the snapshot of that epoch before."""
         return epoch in self._kept and self._kept[epoch].requested
 
-    def write(self, epoch: int, data: bytes, chunks: Sequence[Chunk], groups: Sequence[GroupBytes]) -> None:
+    def write(self, manifest: Manifest, data: bytes, groups: Sequence[GroupBytes]) -> None:
         """Let a manifest appear.
 
         Args:
-            epoch: of the snapshot.
-            data: the manifest.
-            chunks: that it names; all of them are on the device.
+            manifest: what it says; all chunks that it names are on the device.
+            data: the file.
             groups: tracked groups of the snapshot, whose blocks this writer keeps from now on.
 
         Raises:
             InUseError: another process has taken over.
             WriteError: the disk refused.
         """
-        self._check()
-        path = self._directory.manifest_path(epoch)
-        if path.exists():
-            self._events.add("replaced", epoch=epoch)
-        try:
-            self._disk.write_whole(path, [data])
-        finally:
-            # After a refused sync of the folder it is there all the same, and its packs must stay.
-            if content(path) == data:
-                self._kept[epoch] = _Kept.of(manifests.decode(data, str(path)))
-        self.chunks |= {chunk.hash: chunk for chunk in chunks}
+        epoch, path = manifest.epoch, self._directory.manifest_path(manifest.epoch)
+        kept = _Kept.of(manifest)._replace(checksum=manifests.checksum(data))
+        with self.unless_taken():
+            if epoch in self._checked_epochs():
+                self._events.add("replaced", epoch=epoch)
+            try:
+                self._disk.write_whole(path, [data])
+            except BaseException:
+                # After a refused sync of the folder it is there all the same, and its packs must stay.
+                if content(path) == data:
+                    self._kept[epoch] = kept
+                raise
+        self._kept[epoch] = kept
+        self.chunks |= {chunk.hash: chunk for chunk in manifest.chunks}
         for captured in groups:
             for block in captured.group.blocks:
                 block.keeper = self._token
@@ -130,7 +132,8 @@ class HeldSnapshots:
         try:
             yield
         except WriteError:
-            self._check()
+            self._events.lock.check()
+            self._checked_epochs()
             raise
 
     def are_as_left(self) -> bool:
@@ -142,15 +145,14 @@ class HeldSnapshots:
             return False
         return found == {epoch: kept.checksum for epoch, kept in self._kept.items()}
 
-    def _check(self) -> None:
-        """Make sure that the lock and the newest manifest are our own; for the thread that writes manifests."""
-        self._events.lock.check()
-        newest = max(self._directory.manifest_epochs(), default=None)
-        if newest is None:
-            return
-        path, known = self._directory.manifest_path(newest), self._kept.get(newest)
+    def _checked_epochs(self) -> list[int]:
+        """Epochs that have a manifest, the newest of which is our own; for the thread that writes them."""
+        epochs = self._directory.manifest_epochs()
+        if not epochs:
+            return []
+        path, known = self._directory.manifest_path(epochs[-1]), self._kept.get(epochs[-1])
         if known is not None and known.checksum.encode() in content(path):
-            return
+            return epochs
         try:
             found = manifests.read(path)
             who = f"by run {found.run} ({found.name}) at {found.written_at}"

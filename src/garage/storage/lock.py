@@ -34,6 +34,7 @@ HEARTBEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0
 """After so long a silence the holder on another host counts as dead."""
 
+_MOST_BYTES = 1 << 12  # of a lock, which has some 250
 _TRIES = 100  # each but the first means that somebody else was quicker just now
 _ALIVE = "alive"
 
@@ -142,13 +143,16 @@ class WriterLock:
     def _renew(self) -> bytes | None:
         """Give a sign of life if the lock is ours, and return what it holds."""
         try:
-            with self._path.open("rb") as file:
-                found = file.read()
-                if found == self._data:
-                    self._disk.touch(file)
-                return found
+            descriptor = os.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
             return None
+        try:
+            found = os.read(descriptor, _MOST_BYTES)
+            if found == self._data:
+                self._disk.touch(descriptor)
+            return found
+        finally:
+            os.close(descriptor)
 
     def _take(self) -> None:
         for _ in range(_TRIES):
@@ -322,7 +326,7 @@ def _silence(path: Path) -> float:
     clock_path = path.with_name(f"{UNFINISHED}lock-clock-{os.getpid()}-{_new_token()}")
     with clock_path.open("xb") as clock:
         try:
-            Disk().touch(clock)
+            Disk().touch(clock.fileno())
             present = os.fstat(clock.fileno()).st_mtime_ns
         finally:
             clock_path.unlink(missing_ok=True)

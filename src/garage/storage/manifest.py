@@ -187,6 +187,12 @@ def without_checksum(data: bytes) -> bytes:
     return data[:start] + _NO_CHECKSUM.encode() + data[start + 64 :]
 
 
+def checksum(data: bytes) -> str:
+    """What a manifest's bytes say that their checksum is."""
+    start = data.rfind(_FIELD) + len(_FIELD)
+    return data[start : start + 64].decode(errors="replace")
+
+
 def read(path: Path) -> Manifest:
     """The manifest at ``path``.
 
@@ -208,9 +214,7 @@ def read(path: Path) -> Manifest:
 
 def decode(data: bytes, where: str) -> Manifest:
     """The inverse of `encode`; ``where`` is for messages."""
-    start = data.rfind(_FIELD) + len(_FIELD)
-    checksum = data[start : start + 64]
-    if blake3(without_checksum(data)).hexdigest().encode() != checksum:
+    if blake3(without_checksum(data)).hexdigest() != checksum(data):
         msg = f"The manifest {where} is damaged: its checksum does not match its {len(data)} bytes."
         raise DamagedError(msg)
     try:

@@ -47,6 +47,10 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.snapshots_path = path / "snapshots"
+        """The manifests."""
+        self.packs_path = path / "packs"
+        """The chunks."""
 
     @property
     def info_path(self) -> Path:
@@ -84,23 +88,13 @@ class RunDirectory:
         return self.path / "lock"
 
     @property
-    def snapshots_path(self) -> Path:
-        """The manifests."""
-        return self.path / "snapshots"
-
-    @property
     def pins_path(self) -> Path:
         """Which snapshots are kept whatever the mode, see `garage.storage.pins`."""
         return self.path / "pins.json"
 
-    @property
-    def packs_path(self) -> Path:
-        """The chunks."""
-        return self.path / "packs"
-
     def pack_path(self, name: str) -> Path:
         """Where the pack of that name lies."""
-        return self.packs_path / name[:2] / name[2:]
+        return self.packs_path.joinpath(name[:2], name[2:])
 
     def manifest_path(self, epoch: int) -> Path:
         """Where the manifest of that epoch lies."""

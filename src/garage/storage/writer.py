@@ -195,9 +195,8 @@ class RunWriter:
             placed, n_written = packs.store(self.directory, self._disk, all_chunks, self._held.chunks)
             self._log.sync()
         parts = _Parts([*cut[: len(needed)], *episodes], cut[len(needed) :], groups, placed)
-        with self._held.unless_taken():
-            data = self._manifest_of(capture, entry, parts, requested=requested)
-            self._held.write(capture.epoch, data, placed, entry.groups)
+        manifest = self._manifest_of(capture, entry, parts, requested=requested)
+        self._held.write(manifest, signing.encode(manifest, self._key), entry.groups)
         self.add_event(
             "snapshot",
             epoch=capture.epoch,
@@ -252,8 +251,8 @@ class RunWriter:
             )
             raise InUseError(msg)
 
-    def _manifest_of(self, capture: Capture, entry: Entry, parts: _Parts, *, requested: bool) -> bytes:
-        manifest = Manifest(
+    def _manifest_of(self, capture: Capture, entry: Entry, parts: _Parts, *, requested: bool) -> Manifest:
+        return Manifest(
             run=self.info.id,
             name=self.info.name,
             parent=self.info.parent,
@@ -274,7 +273,6 @@ class RunWriter:
             policies=capture.policies,
             chunks=tuple(parts.chunks),
         )
-        return signing.encode(manifest, self._key)
 
 
 def rewind(directory: RunDirectory, epoch: int, disk: Disk | None = None) -> list[int]:
