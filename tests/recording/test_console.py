@@ -136,6 +136,11 @@ def test_nan_and_infinity_in_the_table():
     assert [line.split() for line in table.splitlines()[1:-1]] == [["a", "-inf"], ["b", "nan"], ["c", "1"]]
 
 
+def test_whole_numbers_and_powers_end_where_the_others_have_their_points():
+    table = table_of({"a": 1234567, "b": 1e6, "c": -0.5, "d": 100, "e": 1e-7})
+    assert table.splitlines()[1:-1] == ["a    1.23457e+06", "b    1e+06", "c   -0.5", "d  100", "e    1e-07"]
+
+
 def test_every_row_of_the_pages_table_is_there_and_no_other(capsys):
     new_trainer("run").train(n_epochs=1, batch_size=60)
     printed = capsys.readouterr().out.splitlines()

@@ -24,10 +24,11 @@ def discounted_sums(x_t: Array, lengths: Array, discount: float, last: Array | N
     # By doubling: after the pass of a stride, y_t is the discounted sum of the next 2 * stride steps.
     stride, longest = 1, int(lengths.max(initial=0))
     while stride < longest:
-        y[:-stride] += np.where(left[:-stride] > stride, discount**stride, 0.0) * y[stride:]
+        y[:-stride] += (left[:-stride] > stride) * discount**stride * y[stride:]
         stride *= 2
     if last is not None:
-        y += discount**left * np.repeat(last, lengths)
+        powers = discount ** np.arange(longest + 1)
+        y += powers[left] * np.repeat(last, lengths)
     return y
 
 

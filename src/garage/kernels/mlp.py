@@ -6,7 +6,6 @@ Sizes are the layers', from input to output; theta is flat, as `garage.core.mlp`
 import ctypes
 import functools
 import itertools
-import math
 import threading
 from typing import Any
 
@@ -99,9 +98,9 @@ class Passes:
         self._n_parameters, self._n_outputs, self._n_layers = _n_parameters(sizes), sizes[-1], len(sizes) - 1
         _check("inputs", self._inputs, self._dtype, (self._n, sizes[0]))
         self._sizes, self._room = np.array(sizes, np.int64), _room(sizes, self._dtype)
-        self._hidden = [_empty((self._n, _padded(size)), self._dtype) for size in sizes[1:-1]]
-        self._factors = [_empty((self._n, _padded(size)), self._dtype) for size in sizes[1:-2]]
-        self._hidden_pointers, self._factor_pointers = _pointers(self._hidden), _pointers(self._factors)
+        self._rows = _padded_rows(self._n, sizes[1:-1] + sizes[1:-2], self._dtype)
+        self._hidden_pointers = _pointers(self._rows[: len(sizes) - 2])
+        self._factor_pointers = _pointers(self._rows[len(sizes) - 2 :])
         self._theta: Array = np.empty(0, self._dtype)
         self._factored = False
 
@@ -182,12 +181,20 @@ def _padded(units: int) -> int:
     return -(-units // _PARTS) * _PARTS
 
 
-def _empty(shape: tuple[int, int], dtype: Dtype) -> Array:
-    """An array that begins with a line of the cache: a vector that lies in two takes twice as long."""
-    n_bytes = math.prod(shape) * dtype.itemsize
-    room = np.empty(n_bytes + _LINE_BYTES, np.uint8)
+def _padded_rows(n: int, layers: tuple[int, ...], dtype: Dtype) -> list[Array]:
+    """Arrays ``[n, padded(units)]`` that begin with lines of the cache: a vector that lies in two takes twice as long.
+
+    They are one block: glibc's malloc keeps twice the largest that it was ever given back, so the next batch's is in
+    pages that are there already. Pages that are new each time take as long as three Fisher products.
+    """
+    widths = [_padded(units) for units in layers]
+    room = np.empty(n * sum(widths) * dtype.itemsize + _LINE_BYTES, np.uint8)
     start = -room.ctypes.data % _LINE_BYTES
-    return room[start : start + n_bytes].view(dtype).reshape(shape)
+    numbers = room[start : len(room) - _LINE_BYTES + start].view(dtype)
+    return [
+        numbers[n * before : n * (before + width)].reshape(n, width)
+        for before, width in zip(itertools.accumulate(widths, initial=0), widths, strict=False)
+    ]
 
 
 def _pointers(arrays: list[Array]) -> Any:  # noqa: ANN401 - an array of ctypes

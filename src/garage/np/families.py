@@ -90,8 +90,8 @@ class Categorical:
         self.n_coordinates = n_actions - 1  # a constant added to all outputs changes nothing
 
     def columns(self, actions: Array, dtype: np.dtype[Any]) -> Array:  # noqa: ARG002 - indices have a type of their own
-        """Indices ``[N]``."""
-        return actions.astype(np.intp)
+        """Where each step's is in a flattened ``[K, N]``: ``[N]``."""
+        return actions.astype(np.intp) * len(actions) + np.arange(len(actions))
 
     def distributions(self, outputs: Array, extra: Array) -> Probabilities:  # noqa: ARG002 - it has none
         """By log-softmax over the outputs."""
@@ -104,7 +104,7 @@ class Categorical:
 
     def log_likelihoods(self, distributions: Probabilities, actions: Array) -> Array:
         """``log p`` of the actions taken."""
-        return np.asarray(distributions.log_p[actions, np.arange(len(actions))])
+        return distributions.log_p.take(actions)
 
     def kl(self, old: Probabilities, new: Probabilities) -> Array:
         """``sum_k p_k (log p_k - log q_k)``."""
@@ -120,7 +120,7 @@ class Categorical:
         """``w (1[k = a] - p_k)``, and ``-p_k (log p_k + H)`` for the entropy."""
         log_p, p = distributions
         gradient = -weights * p
-        gradient[actions, np.arange(len(actions))] += weights
+        gradient.ravel()[actions] += weights
         if entropy_weight:
             gradient -= entropy_weight * (p * (log_p + self.entropies(distributions)))
         return gradient, np.empty(0)

@@ -7,13 +7,12 @@ are added here for as long as an experiment runs, and taken away again however i
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-
-from tabulate import tabulate
 
 from garage.recording.status_line import StatusLine, can_show
 
@@ -121,8 +120,15 @@ def show_plain(text: str) -> None:
 
 
 def table_of(metrics: Mapping[str, Any]) -> str:
-    """Metrics as a table of two columns, sorted by key, numbers aligned."""
-    return str(tabulate(sorted(metrics.items()), tablefmt="simple", floatfmt="g"))
+    """Metrics as a table of two columns, sorted by key, numbers to six digits and with their points in one column."""
+    names = sorted(metrics)
+    numbers = [f"{float(metrics[name]):g}" for name in names]
+    points = [len(re.split("[.e]", number)[0]) for number in numbers]  # where each has its own, or would have it
+    numbers = [" " * (max(points) - point) + number for number, point in zip(numbers, points, strict=True)]
+    width = max(map(len, names))
+    rule = f"{'-' * width}  {'-' * max(map(len, numbers))}"
+    rows = (f"{name:{width}}  {number}" for name, number in zip(names, numbers, strict=True))
+    return "\n".join([rule, *rows, rule])
 
 
 @contextlib.contextmanager
