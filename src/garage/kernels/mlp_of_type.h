@@ -12,7 +12,7 @@
 #define INTEGERS NAME(integers)
 #define PARTIAL NAME(partial)
 #define WIDTH ((int64_t)(VECTOR_BYTES / sizeof(T)))
-#define TILE_ROWS 64
+#define TILE_ROWS 32
 #define ROWS_AT_ONCE (VECTOR_BYTES == 64 ? 8 : 4) /* as many sums as registers hold */
 #define PARTS 16 /* of a sum along a row: that of every sixteenth product, part of the format */
 #define BLOCK_ROWS 1024 /* summed in T before they are added in float64, part of the format */
@@ -72,31 +72,38 @@ INLINE T NAME(total)(PARTIAL parts)
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-/* m x w vectors of c = start + a b, for a(i, k) = a[i * by_row + k * by_k]. */
+/* m x w vectors of start + a b, for a(i, k) = a[i * by_row + k * by_k]; they become c, or if there are `factors`, their
+   products with these are added to c, the parts of each row's sum. */
 INLINE void NAME(block)(int m, int w, int64_t n_k, const T *a, int64_t by_row, int64_t by_k, const T *b, int64_t b_row,
-    const T *start, int64_t start_row, T *c, int64_t c_row)
+    const T *start, int64_t start_row, const T *factors, int64_t factors_row, T *c, int64_t c_row)
 {
     VECTOR sums[8][2];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < w; j++) sums[i][j] = *(const VECTOR *)(start + i * start_row + j * WIDTH);
     for (int64_t k = 0; k < n_k; k++) {
-        VECTOR factors[2];
-        UNROLL for (int j = 0; j < w; j++) factors[j] = *(const VECTOR *)(b + k * b_row + j * WIDTH);
+        VECTOR row[2];
+        UNROLL for (int j = 0; j < w; j++) row[j] = *(const VECTOR *)(b + k * b_row + j * WIDTH);
         UNROLL for (int i = 0; i < m; i++) {
             const VECTOR repeated = NAME(all)(a[i * by_row + k * by_k]);
-            UNROLL for (int j = 0; j < w; j++) sums[i][j] = __builtin_elementwise_fma(repeated, factors[j], sums[i][j]);
+            UNROLL for (int j = 0; j < w; j++) sums[i][j] = __builtin_elementwise_fma(repeated, row[j], sums[i][j]);
         }
     }
     UNROLL for (int i = 0; i < m; i++)
-        UNROLL for (int j = 0; j < w; j++) *(VECTOR *)(c + i * c_row + j * WIDTH) = sums[i][j];
+        UNROLL for (int j = 0; j < w; j++) {
+            VECTOR *const to = (VECTOR *)(c + i * c_row + (factors ? j * WIDTH % PARTS : j * WIDTH));
+            *to = factors
+                ? __builtin_elementwise_fma(sums[i][j], *(const VECTOR *)(factors + i * factors_row + j * WIDTH), *to)
+                : sums[i][j];
+        }
 }
 
 INLINE void NAME(columns)(int w, int64_t n_rows, int64_t n_k, const T *a, int64_t by_row, int64_t by_k, const T *b,
-    int64_t b_row, const T *start, int64_t start_row, T *c, int64_t c_row)
+    int64_t b_row, const T *start, int64_t start_row, const T *factors, int64_t factors_row, T *c, int64_t c_row)
 {
 #define ROWS(m)                                                                                                        \
     for (; i + m <= n_rows; i += m)                                                                                    \
-    NAME(block)(m, w, n_k, a + i * by_row, by_row, by_k, b, b_row, start + i * start_row, start_row, c + i * c_row, c_row)
+    NAME(block)(m, w, n_k, a + i * by_row, by_row, by_k, b, b_row, start + i * start_row, start_row,                   \
+        factors ? factors + i * factors_row : 0, factors_row, c + i * c_row, c_row)
     int64_t i = 0;
     ROWS(ROWS_AT_ONCE);
     ROWS(4);
@@ -113,8 +120,23 @@ static void NAME(product)(int64_t n_rows, int64_t n_columns, int64_t n_k, const 
     const int64_t row = NAME(stride)(n_columns), width = NAME(padded)(n_columns);
     int64_t j = 0;
     for (; j + 2 * WIDTH <= width; j += 2 * WIDTH)
-        NAME(columns)(2, n_rows, n_k, a, by_row, by_k, b + j, row, start + j, start_row, c + j, c_row);
-    if (j < width) NAME(columns)(1, n_rows, n_k, a, by_row, by_k, b + j, row, start + j, start_row, c + j, c_row);
+        NAME(columns)(2, n_rows, n_k, a, by_row, by_k, b + j, row, start + j, start_row, 0, 0, c + j, c_row);
+    if (j < width)
+        NAME(columns)(1, n_rows, n_k, a, by_row, by_k, b + j, row, start + j, start_row, 0, 0, c + j, c_row);
+}
+
+/* Adds (start + a b) * factors to `parts` [n_rows, PARTS], each with every sixteenth product of a row. */
+static void NAME(add_products)(int64_t n_rows, int64_t n_columns, int64_t n_k, const T *a, int64_t a_row, const T *b,
+    const T *start, const T *factors, int64_t f_row, T *parts)
+{
+    const int64_t row = NAME(stride)(n_columns), width = NAME(padded)(n_columns);
+    int64_t j = 0;
+    for (; j + 2 * WIDTH <= width; j += 2 * WIDTH)
+        NAME(columns)(
+            2, n_rows, n_k, a, a_row, 1, b + j, row, start + j, 0, factors + j, f_row, parts + j % PARTS, PARTS);
+    if (j < width)
+        NAME(columns)(
+            1, n_rows, n_k, a, a_row, 1, b + j, row, start + j, 0, factors + j, f_row, parts + j % PARTS, PARTS);
 }
 
 /* tanh in place. */
@@ -136,14 +158,6 @@ static void NAME(times_slopes)(
             const VECTOR value = *(const VECTOR *)(h + i * width + j);
             *(VECTOR *)(to + i * to_row + j) = *(const VECTOR *)(from + i * from_row + j) * (1 - value * value);
         }
-}
-
-/* A sum's parts, each with every sixteenth product of two padded rows. */
-INLINE PARTIAL NAME(add_products)(int64_t width, const T *x, const T *y, PARTIAL parts)
-{
-    for (int64_t j = 0; j < width; j += PARTS)
-        parts = __builtin_elementwise_fma(*(const PARTIAL *)(x + j), *(const PARTIAL *)(y + j), parts);
-    return parts;
 }
 
 /* Numbers of all layers with their rows a stride apart. */
@@ -170,7 +184,7 @@ EXPORT int64_t NAME(room_mlp)(const int64_t *sizes, int64_t n_layers)
     int64_t turned = 0;
     for (int64_t l = 0; l < n_layers; l++) turned += sizes[l + 1] * NAME(stride)(sizes[l]);
     return 2 * NAME(n_strided)(sizes, n_layers) + turned
-        + ((n_layers + 2) * TILE_ROWS + 8) * NAME(widest)(sizes, n_layers) + LINE_BYTES / sizeof(T);
+        + (2 * TILE_ROWS + 8) * NAME(widest)(sizes, n_layers) + LINE_BYTES / sizeof(T);
 }
 
 INLINE T *NAME(zero)(T *from, const T *to)
@@ -391,6 +405,21 @@ EXPORT void NAME(mlp_factors)(const int64_t *sizes, int64_t n_layers, const T *t
     }
 }
 
+/* w vectors of to = by_number * from, a number a row; adds them to `sums` as well, row after row. */
+INLINE void NAME(scale)(
+    int w, int64_t n_rows, const T *from, int64_t from_row, const T *by_number, T *to, int64_t to_row, T *sums)
+{
+    VECTOR sum[2];
+    UNROLL for (int j = 0; j < w; j++) sum[j] = *(const VECTOR *)(sums + j * WIDTH);
+    for (int64_t i = 0; i < n_rows; i++)
+        UNROLL for (int j = 0; j < w; j++) {
+            const VECTOR value = *(const VECTOR *)(from + i * from_row + j * WIDTH) * by_number[i];
+            *(VECTOR *)(to + i * to_row + j * WIDTH) = value;
+            sum[j] += value;
+        }
+    UNROLL for (int j = 0; j < w; j++) *(VECTOR *)(sums + j * WIDTH) = sum[j];
+}
+
 /* Adds [the inputs of each layer, 1]^T (by_number * factors), over a tile's rows, to the sums. */
 static void NAME(add_number)(const int64_t *sizes, int64_t n_layers, const T *inputs, int64_t first, int64_t rows,
     T *const *hidden, T *const *factors, const T *last_factors, const T *by_number, T *sums, T *tile)
@@ -402,10 +431,11 @@ static void NAME(add_number)(const int64_t *sizes, int64_t n_layers, const T *in
         const int64_t in = sizes[l], out = sizes[l + 1], row = NAME(stride)(out), width = NAME(padded)(out);
         const T *const from = l == last - 1 ? last_factors : factors[l] + first * width;
         const int64_t from_row = l == last - 1 ? row : width;
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < width; j += WIDTH)
-                *(VECTOR *)(tile + i * row + j) = *(const VECTOR *)(from + i * from_row + j) * by_number[i];
-        NAME(add_outer)(rows, in, out, values, values_row, tile, sums);
+        int64_t j = 0;
+        for (; j + 2 * WIDTH <= width; j += 2 * WIDTH)
+            NAME(scale)(2, rows, from + j, from_row, by_number, tile + j, row, sums + in * row + j);
+        if (j < width) NAME(scale)(1, rows, from + j, from_row, by_number, tile + j, row, sums + in * row + j);
+        NAME(product)(in, out, rows, values, 1, values_row, tile, sums, row, sums, row);
         sums += (in + 1) * row;
         values = hidden[l] + first * width;
         values_row = width;
@@ -473,38 +503,38 @@ EXPORT void NAME(mlp_number_product)(const int64_t *sizes, int64_t n_layers, con
     const T bias_along = number_along[sizes[last]];
     number_along[sizes[last]] = 0; /* its row is multiplied with padded rows */
     T *const last_factors = sums + NAME(n_strided)(sizes, last) + widest + PARTS;
-    T *const tiles = last_factors + TILE_ROWS * widest;
     T by_number[TILE_ROWS];
+    _Alignas(LINE_BYTES) T parts[TILE_ROWS * PARTS];
     NAME(zero)(sums, last_factors);
     for (int64_t first = 0; first < n; first += TILE_ROWS) {
         const int64_t rows = n - first < TILE_ROWS ? n - first : TILE_ROWS;
         const T *values = inputs + first * sizes[0], *along = room;
         int64_t values_row = sizes[0];
+        NAME(zero)(parts, parts + rows * PARTS);
         for (int64_t l = 0; l < last; l++) {
-            const int64_t in = sizes[l], out = sizes[l + 1], row = NAME(stride)(out);
-            NAME(product)(rows, out, in, values, values_row, 1, along, along + in * row, 0, tiles + l * TILE_ROWS * widest,
-                row);
+            const int64_t in = sizes[l], out = sizes[l + 1], row = NAME(stride)(out), width = NAME(padded)(out);
+            const T *const here = hidden[l] + first * width;
+            const T *const from = l == last - 1 ? last_factors : factors[l] + first * width;
+            if (l == last - 1) NAME(times_slopes)(rows, width, here, number, 0, last_factors, row);
+            NAME(add_products)(rows, out, in, values, values_row, along, along + in * row, from,
+                l == last - 1 ? row : width, parts);
             along += (in + 1) * row;
-            values_row = NAME(padded)(out);
-            values = hidden[l] + first * values_row;
+            values = here;
+            values_row = width;
         }
-        if (last)
-            NAME(times_slopes)(rows, n_last, values, number, 0, last_factors, NAME(stride)(sizes[last]));
         for (int64_t i = 0; i < rows; i++) {
-            PARTIAL parts = {0};
-            for (int64_t l = 0; l < last; l++) {
-                const int64_t row = NAME(stride)(sizes[l + 1]), width = NAME(padded)(sizes[l + 1]);
-                const T *const from = l == last - 1 ? last_factors + i * row : factors[l] + (first + i) * width;
-                parts = NAME(add_products)(width, tiles + l * TILE_ROWS * widest + i * row, from, parts);
-            }
-            if (last) parts = NAME(add_products)(n_last, number_along, values + i * n_last, parts);
+            PARTIAL sum = *(const PARTIAL *)(parts + i * PARTS);
+            if (last)
+                for (int64_t j = 0; j < n_last; j += PARTS)
+                    sum = __builtin_elementwise_fma(
+                        *(const PARTIAL *)(number_along + j), *(const PARTIAL *)(values + i * n_last + j), sum);
             else
                 for (int64_t j = 0; j < sizes[0]; j++)
-                    parts[j % PARTS] = __builtin_elementwise_fma(number_along[j], values[i * sizes[0] + j], parts[j % PARTS]);
-            by_number[i] = (NAME(total)(parts) + bias_along) * weights[first + i];
+                    sum[j % PARTS] = __builtin_elementwise_fma(number_along[j], values[i * sizes[0] + j], sum[j % PARTS]);
+            by_number[i] = (NAME(total)(sum) + bias_along) * weights[first + i];
         }
-        NAME(add_number)(
-            sizes, n_layers, inputs, first, rows, hidden, factors, last_factors, by_number, sums, tiles);
+        NAME(add_number)(sizes, n_layers, inputs, first, rows, hidden, factors, last_factors, by_number, sums,
+            last_factors + TILE_ROWS * widest);
         if ((first + rows) % BLOCK_ROWS == 0 || first + rows == n)
             NAME(settle_number)(sizes, n_layers, sums, gradient);
     }
