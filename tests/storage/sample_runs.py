@@ -50,8 +50,9 @@ def capture_of(epoch, *, variant=0, average_return=None, metrics=True, **extra):
 
 def opened(path, mode="last", gap=1, **options):
     """A writer; the caller closes it."""
-    given = {"info": INFO, "recipe": RECIPE, "recipe_problem": None, "disk": QuickDisk()} | options
-    return RunWriter(given.pop("info"), path, retention=Retention(mode, gap), **given)
+    given = {"info": INFO, "recipe": RECIPE, "recipe_problem": None, "disk": QuickDisk()}
+    given |= {"retention": Retention(mode, gap)} | options
+    return RunWriter(given.pop("info"), path, **given)
 
 
 def written(path, epochs, mode="all", gap=1, **options):

@@ -1,5 +1,6 @@
 """Writing in the background: what arrives, in which order, what is replaced, and what happens when the disk refuses."""
 
+import contextlib
 import errno
 import threading
 
@@ -8,6 +9,7 @@ import pytest
 from garage.errors import ArgumentError, WriteError
 from garage.storage.background import BackgroundWriter
 from garage.storage.disk import Disk
+from garage.storage.retention import Retention
 from garage.storage.store import SnapshotStore
 from storage.sample_runs import assert_holds, capture_of, events_named, opened, row_epochs, written
 
@@ -157,6 +159,48 @@ def test_with_warnings_training_goes_on_and_no_row_is_lost(tmp_path, caplog):
     assert row_epochs(path) == list(range(6))
     assert SnapshotStore(path).epochs() == [4, 5]
     assert SnapshotStore(path).verify() == []
+
+
+class OnceRefusingDisk(GatedDisk):
+    """Refuses the first snapshot's pack, once it is let go."""
+
+    refused = False
+
+    def rename(self, path, target):
+        super().rename(path, target)
+        if "packs" in target.parts and not self.refused:
+            self.refused = True
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_with_warnings_one_refusal_leaves_out_one_snapshot_however_many_epochs_wait(tmp_path, caplog):
+    disk = OnceRefusingDisk()
+    with opened_and_closed(tmp_path / "run", "all", disk=disk, on_error="warn") as (path, saver):
+        for epoch in range(4):  # one in writing, one waiting for it, one whose row is there, and one to be entered
+            saver.submit(capture_of(epoch))
+            if epoch < 3:
+                assert disk.rows.acquire(timeout=60)
+        disk.gate.set()
+        assert disk.rows.acquire(timeout=20)
+        saver.submit(capture_of(4))
+    assert row_epochs(path) == list(range(5))
+    assert SnapshotStore(path).epochs() == [1, 2, 3, 4]
+    assert SnapshotStore(path).verify() == []
+    (warning,) = caplog.messages
+    assert warning.startswith("Epoch 0 may be without its snapshot: Cannot write")
+
+
+def test_with_warnings_a_refused_row_judges_all_the_same(tmp_path):
+    disk, path = RefusingDisk(), tmp_path / "run"
+    retention = Retention("last", keep_best="Evaluation/AverageReturn")
+    writer = opened(path, disk=disk, retention=retention)
+    with contextlib.closing(writer), BackgroundWriter(writer, on_error="warn") as saver:
+        for epoch, average_return in enumerate([0.0, 1.0, 9.0, 2.0, 3.0, 4.0]):  # row 2 judges snapshot 1
+            disk.full = epoch == 2
+            saver.submit(capture_of(epoch, average_return=average_return))
+            saver.drain()
+    assert row_epochs(path) == list(range(6))
+    assert SnapshotStore(path).epochs() == [1, 4, 5]
 
 
 def test_a_failure_is_noted_on_the_error_that_ended_training(tmp_path):

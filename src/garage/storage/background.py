@@ -2,13 +2,15 @@
 
 The first enters every epoch in order: its digest and its row of metrics. The second writes snapshots and waits for
 the disk. One snapshot is being written and one may wait; if the mode keeps only the newest, a newer one takes the
-place of the one that waits, else training waits. What has failed is raised at the next call.
+place of the one that waits, else training waits. What has failed is raised at the next call, and nothing is written
+after it; what is only warned of leaves out the snapshot of its own epoch.
 """
 
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -156,8 +158,10 @@ class BackgroundWriter:
             self._has_moved.notify_all()
         if self._error is not None or self._is_abandoned:  # nothing may be entered after what is missing
             return True
-        entry = self._writer.enter(job.capture)
-        if job.is_saved:
+        with self._or_warn(job):
+            entry = self._writer.enter(job.capture)
+            if not job.is_saved:
+                return True
             with self._lock:
                 self._has_moved.wait_for(lambda: self._may_wait(job))
                 self._to_write = None if self._is_abandoned else (job, entry)
@@ -174,8 +178,20 @@ class BackgroundWriter:
             (job, entry), self._to_write = self._to_write, None
             self._has_moved.notify_all()
         if self._error is None:
-            self._writer.snapshot(job.capture, entry, requested=job.requested, stall_seconds=job.stall_seconds)
+            with self._or_warn(job):
+                self._writer.snapshot(job.capture, entry, requested=job.requested, stall_seconds=job.stall_seconds)
         return True
+
+    @contextlib.contextmanager
+    def _or_warn(self, job: _Job) -> Iterator[None]:
+        """Log what the disk refuses, if that is asked for. A row that it refuses is appended with the next one."""
+        try:
+            yield
+        except WriteError as error:
+            if not self._warns:
+                raise
+            epoch = job.capture.epoch
+            logger.warning("Epoch %d may be without its snapshot: %s Training goes on all the same", epoch, error)
 
     def _may_wait(self, job: _Job) -> bool:
         """Whether a snapshot may take the one place."""
@@ -189,10 +205,5 @@ class BackgroundWriter:
             self._has_moved.wait_for(condition)
 
     def _raise_failure(self) -> None:
-        if self._error is None:
-            return
-        if self._warns and isinstance(self._error, WriteError):
-            logger.warning("%s Training goes on all the same", self._error)
-            self._error = None
-            return
-        raise self._error
+        if self._error is not None:
+            raise self._error

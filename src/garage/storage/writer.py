@@ -166,8 +166,8 @@ class RunWriter:
         )
         self._lock.check()
         if capture.metrics is not None:
+            self._held.judge(capture.epoch, capture.metrics)  # first, for a row that the disk refuses judges too
             self._log.append(row_json(capture.epoch, digest, capture.metrics))
-            self._held.judge(capture.epoch, capture.metrics)
         return Entry(digest, leaves, groups, self._log.state)
 
     def snapshot(self, capture: Capture, entry: Entry, *, requested: bool, stall_seconds: float = 0.0) -> None:
