@@ -86,8 +86,9 @@ class Commands:
         return subprocess.Popen(words, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def python(self, script):
-        """Run a script."""
-        subprocess.run([sys.executable, str(script)], cwd=self.folder, capture_output=True, text=True, check=True)
+        """Run a script, and return it as it ended."""
+        command = [sys.executable, str(script)]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True)
 
     def wait_for(self, name):
         """Until the run has written a file."""

@@ -54,6 +54,23 @@ def test_a_name_is_beside_the_run_and_a_path_is_a_path(trained, new):
     assert json.loads(trained("show", expected, "--json").stdout)["epochs"] == [3]
 
 
+def test_damaged_rows_are_told_by_the_command_and_by_who_goes_on(trained):
+    path = trained.run_path / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    told = f"{path} is not as written: its rows up to epoch 3 are taken over as far as they can be read"
+    assert told in trained("fork", trained.run_path, "copy").stderr
+    script = trained.folder / "code" / "by_hand.py"
+    script.write_text(
+        "from garage.experiment import ExperimentContext, Trainer\n"
+        "trainer = Trainer(ExperimentContext('child'))\n"
+        f"trainer.restore({str(trained.run_path)!r})\n"
+        "trainer.resume(5)\n"
+    )
+    printed = trained.python(script)
+    assert told in printed.stdout + printed.stderr
+    assert "damaged_metrics" in (trained.folder / "child" / "events.jsonl").read_text()
+
+
 def test_kinds_of_arguments_are_those_that_are_recorded(trained):
     trained("fork", trained.run_path, "copy", "--fails", "--batch-size=1e3", "--seed", 2)
     arguments = json.loads((trained.run_path.with_name("copy") / "run.json").read_text())["arguments"]

@@ -284,7 +284,9 @@ def test_the_launch_archive_is_copied(parent, tmp_path):
 def test_damaged_metrics_are_mended_by_the_next_writer(parent, tmp_path):
     lines = (parent / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (parent / "metrics.jsonl").write_bytes(b"".join([lines[0], b"#" * len(lines[1].rstrip()) + b"\n", *lines[2:]]))
-    forked(parent, 1, tmp_path / "child")
+    assert forked(parent, 0, tmp_path / "before").rows_problem is None
+    problem = forked(parent, 1, tmp_path / "child").rows_problem
+    assert f"{parent}/metrics.jsonl is not as written: its rows up to epoch 1" in problem
     with contextlib.closing(
         opened(tmp_path / "child", info=RunDirectory(tmp_path / "child").info(), last_epoch=1)
     ) as writer:
@@ -407,7 +409,9 @@ def test_where_the_other_run_is_gone(parent, tmp_path):
     manifest = SnapshotStore(parent).read(1).manifest
     shutil.rmtree(parent)
     with contextlib.closing(opened(tmp_path / "child", begins_with=Beginning(parent, manifest))) as writer:
-        assert "is no longer in" in writer.problems[0]
+        rows, snapshot = writer.problems
+        assert "metrics.jsonl is not as written" in rows
+        assert "is no longer in" in snapshot
         assert newest(tmp_path / "child") is None
         writer.commit(capture_of(2))
     assert SnapshotStore(tmp_path / "child").verify() == []

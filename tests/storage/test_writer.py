@@ -434,17 +434,22 @@ def test_a_fork_begins_with_its_parents_rows(tmp_path):
         (lambda data: data[:-9], [0]),
         (lambda data: data.replace(b'"epoch":0', b'"epoch":\xff'), [1]),
         (lambda data: data.replace(b'"epoch":1', b'"epoch":2'), [0]),
+        (lambda data: data.replace(b'"Evaluation/AverageReturn":1', b'"Evaluation/AverageReturn":3'), [0, 1]),
+        (lambda data: data[data.index(b"\n") + 1 :], [1]),
         (lambda data: b"", []),
     ],
 )
 def test_a_fork_of_a_run_with_damaged_metrics(tmp_path, change, left):
     path = written(tmp_path / "run", range(2))
     manifest = SnapshotStore(path).read(1).manifest
-    damaged_metrics(path, change)
+    before = (path / "metrics.jsonl").read_bytes()
+    is_damaged = damaged_metrics(path, change) != before
     info = msgspec.structs.replace(INFO, parent=parent_of(manifest, path))
     fork = opened(tmp_path / "fork", info=info, begins_with=Beginning(path, manifest))
     fork.commit(capture_of(2))
     fork.close()
+    assert [f"{path}/metrics.jsonl is not as written" in problem for problem in fork.problems] == [True] * is_damaged
+    assert len(events_named(tmp_path / "fork", "damaged_metrics")) == is_damaged
     assert row_epochs(tmp_path / "fork") == [*left, 2]
     assert SnapshotStore(tmp_path / "fork").verify() == []
 
@@ -452,7 +457,9 @@ def test_a_fork_of_a_run_with_damaged_metrics(tmp_path, change, left):
 def test_rows_of_a_run_without_metrics(tmp_path):
     path = written(tmp_path / "run", [0])
     (path / "metrics.jsonl").unlink()
-    assert rows_up_to(RunDirectory(path), SnapshotStore(path).read().manifest.log) == b""
+    rows, problem = rows_up_to(RunDirectory(path), SnapshotStore(path).read().manifest)
+    assert rows == b""
+    assert problem is not None
 
 
 def test_rows_are_strict_json_with_names_sorted(tmp_path):

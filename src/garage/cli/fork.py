@@ -47,6 +47,8 @@ def fork(ctx: click.Context, run: str | None, new: str | None, words: tuple[str,
     made = forking.fork(path, which, _place(path, new), arguments=arguments, key=find_key())
     for problem in made.problems:
         echo(f"Passed over a damaged snapshot: {problem}", err=True)
+    if made.rows_problem is not None:
+        echo(made.rows_problem, err=True)
     copied = f", {made.n_copied} of them copied" if made.n_copied else ""
     echo(f"Forked epoch {made.manifest.epoch} of {path} into {made.path}. Packs: {made.n_packs}{copied}.")
     if arguments:

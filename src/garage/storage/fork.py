@@ -33,6 +33,8 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True):
     """Packs that could not be linked."""
     problems: tuple[str, ...]
     """Why newer snapshots were passed over."""
+    rows_problem: str | None
+    """What is wrong with the rows of metrics that it begins with, or None."""
 
 
 def fork(  # noqa: PLR0913 - what is forked, how, and through what
@@ -85,7 +87,8 @@ def fork(  # noqa: PLR0913 - what is forked, how, and through what
             _link_recipe(snapshot, old, directory, disk)
             if (source / _ARCHIVE).is_file():  # a later launch there could write into it
                 disk.write_whole(folder / _ARCHIVE, [(source / _ARCHIVE).read_bytes()])
-            disk.write_whole(directory.metrics_path, [rows_up_to(old, snapshot.manifest.log)])
+            rows, rows_problem = rows_up_to(old, snapshot.manifest)
+            disk.write_whole(directory.metrics_path, [rows])
             manifest = snapshot.manifest
             if seed != was.seed:
                 manifest = with_state(manifest, {"counters/seed": seed}, directory, disk)
@@ -112,6 +115,7 @@ def fork(  # noqa: PLR0913 - what is forked, how, and through what
         n_packs=len(snapshot.manifest.packs()),
         n_copied=len(copied),
         problems=snapshot.problems,
+        rows_problem=rows_problem,
     )
 
 

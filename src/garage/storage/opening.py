@@ -1,7 +1,6 @@
 """Bringing a run's directory to the state that its next writer goes on from; what one that died left is cleaned up."""
 
 import contextlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from garage.storage import packs, signing
 from garage.storage.disk import UNFINISHED, Disk
 from garage.storage.events import Events
 from garage.storage.linking import Beginning, link_packs, remove_unfinished_forks, with_state
-from garage.storage.manifest import Log, Manifest
+from garage.storage.manifest import Manifest
 from garage.storage.metrics_log import MetricsLog
 from garage.storage.pins import read_pins, turn_to_remove_or_pin
 from garage.storage.run_directory import RunDirectory, RunInfo, content, now
@@ -106,8 +105,7 @@ class Opening:
         for path, target in aside:
             self._disk.move(path, target)
         problems: list[str] = []
-        rows = b"" if beginning is None else rows_up_to(RunDirectory(beginning.path), beginning.manifest.log)
-        log = self._begun_log(rows) if newest is None else self._log_up_to(newest, problems)
+        log = self._begun_log(beginning, problems) if newest is None else self._log_up_to(newest, problems)
         found = Found(log, kept, newest, problems=problems)
         if beginning is not None:
             if takes_over:
@@ -154,16 +152,20 @@ class Opening:
         elif blake3(first.read_bytes()).hexdigest() != recipe_hash:
             self._disk.write_whole(later, [data])
 
-    def _begun_log(self, rows: bytes) -> MetricsLog:
+    def _begun_log(self, beginning: Beginning | None, problems: list[str]) -> MetricsLog:
         """The log of a run that goes on from no snapshot of its own: the rows of the run that it goes on from."""
         path = self._directory.metrics_path
         if path.is_file() and path.stat().st_size:
             self._disk.move(path, path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl"))
-        parent = self._info.parent
-        readable = b"".join(_readable_rows(rows, math.inf if parent is None else parent.epoch))
+        if beginning is None:
+            self._disk.write_whole(path, [])
+            return MetricsLog(path, b"", self._disk)
+        rows, problem = rows_up_to(RunDirectory(beginning.path), beginning.manifest)
+        readable = b"".join(_readable_rows(rows, beginning.manifest.epoch))
         self._disk.write_whole(path, [readable])
-        if readable != rows:
+        if problem is not None:
             self._events.add("damaged_metrics", bytes=len(rows), kept=len(readable))
+            problems.append(problem)
         return MetricsLog(path, readable, self._disk)
 
     def _log_up_to(self, newest: Manifest, problems: list[str]) -> MetricsLog:
@@ -235,12 +237,18 @@ def renew_logs(directory: RunDirectory, disk: Disk) -> None:
             disk.write_whole(path, [content(path)])
 
 
-def rows_up_to(directory: RunDirectory, log: Log) -> bytes:
-    """The bytes of metrics.jsonl that belong to a snapshot."""
-    return content(directory.metrics_path)[: log.bytes]
+def rows_up_to(directory: RunDirectory, manifest: Manifest) -> tuple[bytes, str | None]:
+    """The bytes of metrics.jsonl that belong to a snapshot, and what is wrong with them, or None."""
+    rows = content(directory.metrics_path)[: manifest.log.bytes]
+    if blake3(rows).hexdigest() == manifest.log.hash:
+        return rows, None
+    return rows, (
+        f"{directory.metrics_path} is not as written: its rows up to epoch {manifest.epoch} are taken over as far as "
+        "they can be read, but may be wrong."
+    )
 
 
-def _readable_rows(data: bytes, last_epoch: float) -> Iterable[bytes]:
+def _readable_rows(data: bytes, last_epoch: int) -> Iterable[bytes]:
     for line in data.split(b"\n")[:-1]:
         with contextlib.suppress(ValueError, TypeError, KeyError):
             if msgspec.json.decode(line)["epoch"] <= last_epoch:
