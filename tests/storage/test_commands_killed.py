@@ -11,7 +11,7 @@ from garage.storage.fork import fork
 from garage.storage.packs import pack_names
 from garage.storage.pins import pin, read_pins
 from garage.storage.prune import Keep, prune
-from garage.storage.run_directory import RunDirectory
+from garage.storage.run_directory import RunDirectory, content
 from garage.storage.store import SnapshotStore
 from storage.children import KILLED, Parent
 from storage.sample_runs import INFO, assert_holds, capture_of, opened, unfinished, written
@@ -126,3 +126,30 @@ def test_pinning_is_killed(tmp_path, worker, command, torn):
             assert n > 4
             return
     pytest.fail(f"still being killed at operation {MOST_OPERATIONS}")
+
+
+def test_a_new_run_in_the_directory_of_another_is_killed(tmp_path, worker):
+    """Nothing of the old run ever counts as the new one's, which would then have finished what it never began."""
+    template = written(tmp_path / "template", range(4), info=msgspec.structs.replace(INFO, arguments={"size": 200}))
+    old_rows = (template / "metrics.jsonl").read_bytes()
+    info = msgspec.structs.replace(INFO, id="f" * 16, arguments={"size": 400})
+    for n in kills(torn=False):
+        path = shutil.copytree(template, tmp_path / str(n))
+        status = worker(command="begin", run=str(path), info=msgspec.to_builtins(info), n=n)
+        assert status in {0, KILLED}
+        store = SnapshotStore(path)
+        whole, problems = store.manifests()
+        assert problems == [], n
+        assert {manifest.run for manifest in whole} <= {store.directory.info().id}, n
+        if store.directory.info().id == info.id:
+            assert not content(path / "metrics.jsonl").startswith(old_rows[:100]), n
+        else:
+            assert not whole or whole[-1].epoch == 3, n
+            for manifest in whole:
+                assert_holds(path, manifest.epoch)
+        opened(path, info=info).close()
+        assert SnapshotStore(path).epochs() == []
+        assert old_rows in [file.read_bytes() for file in path.glob("metrics-abandoned-*.jsonl")], n
+        shutil.rmtree(path)
+        if status == 0:
+            break

@@ -1,5 +1,7 @@
 """Abandoning epochs: the event is the commit."""
 
+import shutil
+
 import pytest
 
 from garage.errors import InUseError, NoSnapshotError, WriteError
@@ -76,19 +78,17 @@ def test_an_abandoned_snapshot_that_was_put_back_stays_abandoned(run):
 
 def test_a_crash_between_event_and_moving_is_of_no_matter(run):
     rewind(RunDirectory(run), 2)
-    disk = FaultyDisk(only=("rename",))
     counted = FaultyDisk(only=("rename",))
-    opened(written(run.parent / "other", range(5)), "all", last_epoch=2, disk=counted).close()
+    opened(shutil.copytree(run, run.parent / "counted"), "all", last_epoch=2, disk=counted).close()
     for n in range(1, len(counted.done) + 1):
-        disk.arm(n)
+        path = shutil.copytree(run, run.parent / str(n))
         with pytest.raises(WriteError):
-            opened(run, "all", last_epoch=2, disk=disk)
-        assert SnapshotStore(run).epochs() == [0, 1, 2]
-        assert SnapshotStore(run).verify() == []
-        disk.arm(None)
-    opened(run, "all", last_epoch=2).close()
-    assert RunDirectory(run).manifest_epochs() == [0, 1, 2]
-    assert unfinished(run) == []
+            opened(path, "all", last_epoch=2, disk=FaultyDisk(n, only=("rename",)))
+        assert SnapshotStore(path).epochs() == [0, 1, 2]
+        assert SnapshotStore(path).verify() == []
+        opened(path, "all", last_epoch=2).close()
+        assert RunDirectory(path).manifest_epochs() == [0, 1, 2]
+        assert unfinished(path) == []
 
 
 def test_a_crash_before_the_event_changes_nothing(run):

@@ -100,10 +100,13 @@ class Opening:
         if from_silent:
             renew_logs(self._directory, self._disk)
         self._directory.mend_events(self._disk)
-        self._directory.write_info(self._info, self._disk)
-        self._write_recipe()
+        # Before this run's name stands there: what another one has left in its directory must never count as its own.
         for path, target in aside:
             self._disk.move(path, target)
+        if newest is None:
+            self._set_rows_aside()
+        self._directory.write_info(self._info, self._disk)
+        self._write_recipe()
         problems: list[str] = []
         log = self._begun_log(beginning, problems) if newest is None else self._log_up_to(newest, problems)
         found = Found(log, kept, newest, problems=problems)
@@ -152,11 +155,14 @@ class Opening:
         elif blake3(first.read_bytes()).hexdigest() != recipe_hash:
             self._disk.write_whole(later, [data])
 
-    def _begun_log(self, beginning: Beginning | None, problems: list[str]) -> MetricsLog:
-        """The log of a run that goes on from no snapshot of its own: the rows of the run that it goes on from."""
+    def _set_rows_aside(self) -> None:
         path = self._directory.metrics_path
         if path.is_file() and path.stat().st_size:
             self._disk.move(path, path.with_name(f"metrics-abandoned-{now().replace(':', '')}.jsonl"))
+
+    def _begun_log(self, beginning: Beginning | None, problems: list[str]) -> MetricsLog:
+        """The log of a run that goes on from no snapshot of its own: the rows of the run that it goes on from."""
+        path = self._directory.metrics_path
         if beginning is None:
             self._disk.write_whole(path, [])
             return MetricsLog(path, b"", self._disk)
