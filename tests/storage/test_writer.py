@@ -14,9 +14,11 @@ from garage.storage.linking import Beginning
 from garage.storage.manifest import Parent
 from garage.storage.opening import rows_up_to
 from garage.storage.packs import pack_names
+from garage.storage.prune import Keep, prune
 from garage.storage.run_directory import RunDirectory, pretty
 from garage.storage.store import SnapshotStore
 from garage.storage.writer import parent_of, rewind
+from storage.faulty_disk import QuickDisk
 from storage.sample_runs import (
     INFO,
     assert_holds,
@@ -235,6 +237,22 @@ def test_left_overs_of_a_writer_that_died_are_removed(tmp_path):
     opened(path, "all", last_epoch=1).close()
     assert unfinished(path) == []
     assert set(pack_names(directory)) == named
+
+
+def test_unfinished_files_of_a_run_below_are_left_to_it(tmp_path):
+    """A sweep puts trials below the directory of a run that may start while they write."""
+    path = written(tmp_path / "run", range(2))
+    trial = RunDirectory(written(path / "trial_0", range(2)))
+    in_writing = [
+        folder / ".unfinished-123-ab"
+        for folder in (trial.path, trial.snapshots_path, next(iter(pack_names(trial).values())).parent)
+    ]
+    for file in in_writing:
+        file.write_bytes(b"half")
+    with contextlib.closing(opened(path, "all", last_epoch=1)) as writer:
+        writer.commit(capture_of(2))
+    prune(RunDirectory(path), Keep.of(["last"]), disk=QuickDisk())
+    assert [file.read_bytes() for file in in_writing] == [b"half"] * 3
 
 
 @pytest.mark.parametrize("tail", [b'{"event": "to', b'{"event": "torn"}', b"\xff"])

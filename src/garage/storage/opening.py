@@ -12,7 +12,7 @@ from blake3 import blake3
 from garage.errors import DamagedError, NoSnapshotError
 from garage.storage import manifest as manifests
 from garage.storage import packs, signing
-from garage.storage.disk import UNFINISHED, Disk
+from garage.storage.disk import Disk
 from garage.storage.events import Events
 from garage.storage.linking import Beginning, link_packs, remove_unfinished_forks, with_state
 from garage.storage.manifest import Manifest
@@ -231,7 +231,7 @@ class Opening:
         for pack in existing.keys() - named - found.packs_aside:
             self._disk.remove(existing[pack])
         with turn_to_remove_or_pin(self._directory):  # whoever pins has an unfinished file, too
-            for path in self._directory.path.rglob(f"{UNFINISHED}[0-9]*"):
+            for path in self._directory.unfinished_paths():
                 self._disk.remove(path)
         found.problems += remove_unfinished_forks(self._directory.path.absolute().parent, self._disk)
 

@@ -16,7 +16,7 @@ import msgspec
 from garage.errors import ArgumentError, DamagedError
 from garage.storage import manifest as manifests
 from garage.storage import packs
-from garage.storage.disk import UNFINISHED, Disk
+from garage.storage.disk import Disk
 from garage.storage.lock import WriterLock
 from garage.storage.manifest import Chunk, Manifest
 from garage.storage.opening import renew_logs
@@ -182,7 +182,7 @@ def _planned(directory: RunDirectory, keep: Keep, key: SigningKey | None) -> _Pl
         # One that another run shares would still be there afterwards, beside its copy.
         if status.st_nlink == 1 and sum(chunk.stored for chunk in chunks) < _LEAST_ALIVE * status.st_size:
             plan.sparse[name] = chunks
-    plan.left_overs = sorted(directory.path.rglob(f"{UNFINISHED}[0-9]*"))
+    plan.left_overs = directory.unfinished_paths()
     return plan
 
 

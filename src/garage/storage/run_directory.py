@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from garage.errors import DamagedError, FormatVersionError, NoSnapshotError
-from garage.storage.disk import Disk
+from garage.storage.disk import UNFINISHED, Disk
 from garage.storage.files import from_json, is_nested, read_file
 from garage.storage.manifest import FORMAT, Parent
 
@@ -119,6 +119,12 @@ class RunDirectory:
             raise DamagedError(msg) from error
         stems = [name[: -len(".json")] for name in names if name.endswith(".json")]
         return sorted({int(stem) for stem in stems if stem.isdecimal() and stem.isascii()})
+
+    def unfinished_paths(self) -> list[Path]:
+        """Files that a `Disk` has not finished; runs that lie below this one look after their own."""
+        name = f"{UNFINISHED}[0-9]*"
+        patterns = (name, f"{self.snapshots_path.name}/{name}", f"{self.packs_path.name}/*/{name}")
+        return sorted(path for pattern in patterns for path in self.path.glob(pattern))
 
     def info(self) -> RunInfo:
         """Who the run is.
