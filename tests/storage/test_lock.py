@@ -95,7 +95,9 @@ def test_a_stopped_process_of_this_host_holds_its_lock_however_long_it_is_silent
     assert other.hears("check") == "done"
 
 
-@pytest.mark.parametrize("changes", [{"boot": "another"}, {"process_started": "1"}])
+@pytest.mark.parametrize(
+    "changes", [{"boot": "another"}, {"boot": "another", "namespace": "n"}, {"process_started": "1"}]
+)
 def test_a_process_number_that_is_used_again_holds_nothing(tmp_path, changes):
     put(tmp_path / "lock", **changes)
     opened(tmp_path).close()
