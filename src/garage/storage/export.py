@@ -28,17 +28,6 @@ def values(state: State) -> dict[str, Leaf]:
     return found
 
 
-def with_columns(leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
-    """Leaves with each tracked group replaced by its columns, which lie below its path."""
-    plain: dict[str, Leaf] = {}
-    for path, leaf in leaves.items():
-        if isinstance(leaf, TrackedGroup):
-            plain |= {f"{path}/{name}": column for name, column in leaf.views().items()}
-        else:
-            plain[path] = leaf
-    return plain
-
-
 def npz(leaves: Mapping[str, Leaf], about: Mapping[str, str]) -> bytes:
     """An uncompressed npz file: one array a path, and ``__metadata__``, JSON text as an array without axes.
 
