@@ -11,6 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from garage.errors import WriteError
+from garage.recording.whole_files import appearing
 from garage.storage.launch_archives import NAME, is_in_repository
 
 logger = logging.getLogger(__name__)
@@ -94,16 +95,14 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _write(target: Path, root: Path, files: list[Path]) -> None:
     """Write an archive, whole before it has its name; files that nobody may read are left out and said."""
-    unfinished = target.with_name(f".unfinished-{target.name}")
     try:
-        with tarfile.open(unfinished, "w:xz", preset=1) as archive:
+        with appearing(target) as unfinished, tarfile.open(unfinished, "w:xz", preset=1) as archive:
             for path in files:
                 if os.access(path, os.R_OK):
                     with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                         archive.add(path, arcname=str(path.relative_to(root)), recursive=False)
                 else:
                     logger.warning("The launch archive goes without %s, which may not be read", path)
-        unfinished.replace(target)
     except OSError as error:
         msg = (
             f"Cannot write {target}: {error.strerror or error}. Free or mend the disk, or do without a copy of the "

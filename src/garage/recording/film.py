@@ -13,9 +13,7 @@ import numpy as np
 
 from garage.core.types import Array
 from garage.errors import ArgumentError, DependencyError, MismatchError, WriteError
-
-UNFINISHED = ".unfinished-"
-"""Begins the names of films that are not finished."""
+from garage.recording.whole_files import unfinished_path
 
 _N_AXES, _N_COLOURS = 3, 3
 _MOST_GIF_FPS = 50
@@ -83,7 +81,7 @@ class Film:
         if not 0 < fps < float("inf"):
             msg = f"fps must be a number above 0, got {fps!r}."
             raise ArgumentError(msg)
-        self._path, self._unfinished = path, path.with_name(f"{UNFINISHED}{path.name}")
+        self._path, self._unfinished = path, unfinished_path(path)
         self._fps, self._ffmpeg = fps, find_ffmpeg()
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the film
         self._process: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ import numpy as np
 
 from garage.errors import ArgumentError, DependencyError, WriteError
 from garage.recording.curves import Curve
+from garage.recording.whole_files import appearing
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -92,11 +93,10 @@ def draw(curves: Sequence[Curve], captions: Captions, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))
     axes.legend(frameon=False, fontsize="small", loc="best")
-    unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(unfinished, format=path.suffix.lower().removeprefix("."))
-        unfinished.replace(path)
+        with appearing(path) as unfinished:
+            figure.savefig(unfinished, format=path.suffix.lower().removeprefix("."))
     except OSError as error:
         msg = f"Cannot write {path}: {error.strerror or error}. Choose another place with -o."
         raise WriteError(msg) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from garage.errors import WriteError
 from garage.recording.metric_tables import as_csv, columns_of
+from garage.recording.whole_files import appearing
 
 
 class ProgressTable:
@@ -53,6 +54,5 @@ class ProgressTable:
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         self._columns = columns_of(rows, self._x_axis)
-        unfinished = self._path.with_name(f".unfinished-{self._path.name}")
-        unfinished.write_bytes(as_csv(rows, self._x_axis))
-        unfinished.replace(self._path)
+        with appearing(self._path) as unfinished:
+            unfinished.write_bytes(as_csv(rows, self._x_axis))

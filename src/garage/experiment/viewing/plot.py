@@ -19,7 +19,8 @@ from garage.experiment.signals import Signals
 from garage.experiment.viewing.messages import Request
 from garage.experiment.viewing.screen import has_screen
 from garage.experiment.viewing.viewer import Viewer
-from garage.recording.film import SUFFIXES, UNFINISHED
+from garage.recording.film import SUFFIXES
+from garage.recording.whole_files import UNFINISHED
 from garage.sampler.pickling import pickled_policy
 
 logger = logging.getLogger(__name__)

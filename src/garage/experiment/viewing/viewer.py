@@ -12,7 +12,7 @@ from typing import Self
 
 from garage.core.ports import Env
 from garage.experiment.viewing.messages import Beginning, Request, Told, receive, send
-from garage.recording.film import UNFINISHED
+from garage.recording.whole_files import unfinished_path
 from garage.sampler.pickling import pickled_env, pickled_registrations
 
 _STARTED_BY = (
@@ -103,4 +103,4 @@ class Viewer:
         self._process.wait()
         if self._asked is not None and self._asked.path:
             path = Path(self._asked.path)
-            path.with_name(f"{UNFINISHED}{path.name}").unlink(missing_ok=True)
+            unfinished_path(path).unlink(missing_ok=True)
