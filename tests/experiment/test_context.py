@@ -13,8 +13,9 @@ from experiment.parts import digests, events, kept, messages, new_trainer, rows,
 from garage import wrap_experiment
 from garage.errors import ArgumentError
 from garage.experiment import ExperimentContext, Trainer
-from garage.experiment.context import DATA, Experiment, loading
+from garage.experiment.context import Experiment, loading
 from garage.experiment.deterministic import set_seed
+from garage.experiment.directories import DATA
 from garage.process import get_seed
 from garage.storage.run_directory import RunDirectory
 

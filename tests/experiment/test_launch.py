@@ -9,8 +9,9 @@ from experiment.parts import Fuse, digests, kept, messages, tiny, trained
 from garage import wrap_experiment
 from garage.errors import ArgumentError, NoSnapshotError, NothingLeftError
 from garage.experiment import Trainer, recipes
-from garage.experiment.context import DATA, launch
+from garage.experiment.context import launch
 from garage.experiment.deterministic import set_seed
+from garage.experiment.directories import DATA
 
 EXPERIMENTS = DATA / "experiment"
 
@@ -21,6 +22,15 @@ def run(ctxt=None, seed=1, n_epochs=3, option=None):
     trainer = Trainer(ctxt)
     trainer.setup(*tiny(kind=Fuse))
     trainer.train(n_epochs=n_epochs, batch_size=60)
+    return trainer
+
+
+@wrap_experiment(archive_launch_repo=False)
+def run_2(ctxt=None, seed=1, n_epochs=3, option=None):
+    set_seed(seed)
+    trainer = Trainer(ctxt)
+    trainer.setup(*tiny())
+    trainer.train(n_epochs=n_epochs, batch_size=40)
     return trainer
 
 
@@ -130,6 +140,26 @@ def test_the_newest_with_equal_arguments_that_has_a_snapshot():
     Path(EXPERIMENTS, "run_9").mkdir()  # no run.json, so no run
     assert launch(run, {}, resume="auto").snapshot_dir == EXPERIMENTS / "run"
     assert launch(run, {"seed": 2}, resume="never").snapshot_dir == EXPERIMENTS / "run_4"
+
+
+def test_another_experiments_run_is_no_run_of_that_name(three_digests):
+    launch(run_2, {}, resume="auto")
+    with pytest.raises(NoSnapshotError, match="No run of data/local/experiment/run "):
+        launch(run, {}, resume="must")
+    launch(run, {}, resume="auto")
+    assert directories() == ["run", "run_2"]
+    assert digests(EXPERIMENTS / "run") == three_digests != digests(EXPERIMENTS / "run_2")
+    launch(run_2, {"seed": 2, "n_epochs": 1}, resume="never")
+    assert directories() == ["run", "run_2", "run_2_1"]
+    with pytest.raises(NothingLeftError):  # and the other arguments of run_2_1 are none of its
+        launch(run, {}, resume="auto")
+
+
+def test_the_run_of_a_script_is_found_under_its_modules_name():
+    blown_at(2)
+    info_path = EXPERIMENTS / "run" / "run.json"
+    info_path.write_text(info_path.read_text().replace(f"{__name__}:run", "__main__:run"))
+    assert launch(run, {}, resume="auto").snapshot_dir == EXPERIMENTS / "run"
 
 
 def test_a_fork_without_a_function_of_its_own_is_no_run_of_that_name():

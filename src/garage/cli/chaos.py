@@ -12,7 +12,7 @@ import click
 from garage.errors import ArgumentError
 from garage.experiment.chaos.comparison import Forgotten, Parting, forgotten, parted_with
 from garage.experiment.chaos.trial import FailedError, Kill, Trial, WholeRun
-from garage.experiment.context import DATA
+from garage.experiment.directories import DATA
 
 DIFFERENT = 7
 _WRONG_USAGE = 2

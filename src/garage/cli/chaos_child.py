@@ -25,8 +25,9 @@ from garage.experiment.chaos.attempt import Job, tell
 from garage.experiment.chaos.attributes import COLLECTOR, attributes
 from garage.experiment.chaos.comparison import Seen
 from garage.experiment.chaos.words import words
-from garage.experiment.context import DATA, Experiment, launch
+from garage.experiment.context import Experiment, launch
 from garage.experiment.deterministic import set_seed
+from garage.experiment.directories import DATA
 from garage.experiment.run_state import Run
 from garage.experiment.watching import watched_by
 from garage.storage.run_directory import RunDirectory

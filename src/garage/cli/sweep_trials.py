@@ -9,7 +9,8 @@ from typing import Any
 
 from garage.cli import parameters
 from garage.errors import ArgumentError
-from garage.experiment.context import Experiment, directory_of, run_of
+from garage.experiment.context import Experiment, directory_of
+from garage.experiment.directories import run_of
 
 SEED = "seed"
 
@@ -27,6 +28,7 @@ class Trial:
         words: its parameters as on the command line of ``garage run``.
         wanted: its directory, which tells all of them.
         recorded: its arguments as the run records them.
+        experiment: the qualified name of its function.
     """
 
     settings: tuple[tuple[str, Any], ...]
@@ -34,14 +36,15 @@ class Trial:
     words: tuple[str, ...]
     wanted: Path
     recorded: Mapping[str, Any]
+    experiment: str
 
     def path(self) -> Path | None:
         """The directory of its run, or None if there is none yet.
 
         Raises:
-            ArgumentError: the run of that name has other arguments.
+            ArgumentError: the run of that name and experiment has other arguments.
         """
-        return run_of(self.wanted, self.recorded, _ADVICE)
+        return run_of(self.wanted, self.experiment, self.recorded, _ADVICE)
 
 
 def split_setting(text: str) -> tuple[str, list[str]]:
@@ -111,7 +114,7 @@ def _trial(experiment: Experiment[Any], texts: Mapping[str, str], seed: str) -> 
         raise ArgumentError(msg)
     recorded = experiment.recorded(arguments)
     settings = tuple((name, recorded.get(name, value)) for name, value in arguments.items() if name != SEED)
-    return Trial(settings, arguments[SEED], words, wanted, recorded)
+    return Trial(settings, arguments[SEED], words, wanted, recorded, experiment.qualified_name)
 
 
 def _directory(experiment: Experiment[Any], arguments: Mapping[str, Any]) -> Path:

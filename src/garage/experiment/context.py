@@ -10,7 +10,6 @@
 
 import contextlib
 import functools
-import glob
 import inspect
 import logging
 import math
@@ -22,11 +21,11 @@ from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from garage import process
-from garage.errors import ArgumentError, NoSnapshotError, StorageError
+from garage.errors import ArgumentError, NoSnapshotError
+from garage.experiment.directories import DATA, new_directory, run_of
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.experiment.signals import answered
 from garage.recording.console import console, debug_log
-from garage.storage.disk import Disk
 from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory
 
@@ -35,7 +34,6 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DATA = Path("data") / "local"
 RESUME_CHOICES = ("auto", "must", "never")
 
 _SAME_ARGUMENTS = "Give the same arguments to go on with it, or --resume never (or another name) to start a new one."
@@ -173,7 +171,7 @@ class Experiment(Generic[R]):
         arguments_json = self.recorded(arguments)
         named = {None: {}, "passed": {p.name: arguments[p.name] for p in self.parameters if p.name in arguments}}
         wanted = directory_of(options, self.name, named.get(options.name_parameters, everything))
-        directory, resumes = _place(wanted, options, arguments_json, "never" if launch is None else launch.resume)
+        directory, resumes = self._place(wanted, options, arguments_json, "never" if launch is None else launch.resume)
         context = ExperimentContext(
             snapshot_dir=str(directory),
             snapshot_mode=options.snapshot_mode,
@@ -182,7 +180,7 @@ class Experiment(Generic[R]):
             keep_best=options.keep_best,
             x_axis=options.x_axis,
             tensorboard=options.tensorboard,
-            target=f"{self._function.__module__}:{self._function.__qualname__}",
+            target=f"{self._function.__module__}:{self.qualified_name}",
             arguments=arguments_json,
             resumes=resumes,
             command=None if launch is None else launch.command,
@@ -201,6 +199,11 @@ class Experiment(Generic[R]):
         """The function's name."""
         return self._function.__name__
 
+    @property
+    def qualified_name(self) -> str:
+        """The function's, with what it is defined in."""
+        return self._function.__qualname__
+
     def recorded(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments and the defaults of those that are left out, as a run with them records them.
 
@@ -208,6 +211,23 @@ class Experiment(Generic[R]):
             TypeError: the function takes no such arguments.
         """
         return {name: _as_json(value) for name, value in self._with_defaults(arguments).items()}
+
+    def _place(self, wanted: Path, options: Options, arguments: Mapping[str, Any], resume: str) -> tuple[Path, bool]:
+        """The directory to write to, and whether to go on from what is there."""
+        if resume == "never":
+            if options.use_existing_dir:
+                wanted.mkdir(parents=True, exist_ok=True)
+                return wanted, False
+            return new_directory(wanted), False
+        path = run_of(wanted, self.qualified_name, arguments, _SAME_ARGUMENTS)
+        if path is not None and (resume == "auto" or RunDirectory(path).manifest_epochs()):
+            return path, True
+        if resume == "must":
+            msg = (
+                f"No run of {wanted} with these arguments has a snapshot to go on from. Use --resume auto to start one."
+            )
+            raise NoSnapshotError(msg)
+        return new_directory(wanted), False
 
     def _with_defaults(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         bound = inspect.signature(self._function).bind(None, **arguments)
@@ -297,21 +317,6 @@ def _launched(launched: _Launch | None) -> Iterator[None]:
         _launch.reset(token)
 
 
-def new_directory(wanted: Path) -> Path:
-    """Make ``wanted``, or the first of ``wanted_1``, ``wanted_2`` … that is not there yet."""
-    index, disk = 0, Disk()
-    disk.make_folder(wanted.parent)
-    while True:
-        path = wanted if index == 0 else wanted.with_name(f"{wanted.name}_{index}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            index += 1
-        else:
-            disk.sync_folder(wanted.parent)
-            return path
-
-
 def directory_of(options: Options, function_name: str, named: Mapping[str, Any]) -> Path:
     """Where a run goes if nothing is there yet.
 
@@ -324,61 +329,6 @@ def directory_of(options: Options, function_name: str, named: Mapping[str, Any])
         return Path(options.log_dir)
     name = "_".join([options.name or function_name, *(f"{key}={value}" for key, value in named.items())])
     return DATA / options.prefix / name.replace("/", "_")
-
-
-def run_of(wanted: Path, arguments: Mapping[str, Any], advice: str) -> Path | None:
-    """The run of a name with these arguments: the newest that has a snapshot, or else the newest; None if none is.
-
-    Args:
-        wanted: its directory, or the one that it would have had.
-        arguments: as they are recorded.
-        advice: what to do if the arguments differ.
-
-    Raises:
-        ArgumentError: there is a run of that name, but with other arguments.
-    """
-    candidates = _runs_of(wanted)
-    equal = [path for path, recorded in candidates if recorded == dict(arguments)]
-    if candidates and not equal:
-        path, recorded = candidates[-1]
-        lines = [
-            f"  {key}: {recorded.get(key)!r} there, {arguments.get(key)!r} here"
-            for key in sorted(recorded.keys() | arguments.keys())
-            if recorded.get(key) != arguments.get(key)
-        ]
-        msg = f"There is a run of that name, {path}, but with other arguments:\n" + "\n".join([*lines, advice])
-        raise ArgumentError(msg)
-    started = [path for path in equal if RunDirectory(path).manifest_epochs()]
-    return next(reversed(started or equal), None)
-
-
-def _place(wanted: Path, options: Options, arguments: Mapping[str, Any], resume: str) -> tuple[Path, bool]:
-    """The directory to write to, and whether to go on from what is there."""
-    if resume == "never":
-        if options.use_existing_dir:
-            wanted.mkdir(parents=True, exist_ok=True)
-            return wanted, False
-        return new_directory(wanted), False
-    path = run_of(wanted, arguments, _SAME_ARGUMENTS)
-    if path is not None and (resume == "auto" or RunDirectory(path).manifest_epochs()):
-        return path, True
-    if resume == "must":
-        msg = f"No run of {wanted} with these arguments has a snapshot to go on from. Use --resume auto to start one."
-        raise NoSnapshotError(msg)
-    return new_directory(wanted), False
-
-
-def _runs_of(wanted: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """The runs of a name with their recorded arguments, oldest first."""
-    found = []
-    for path in [wanted, *wanted.parent.glob(f"{glob.escape(wanted.name)}_*")]:
-        suffix = path.name.removeprefix(wanted.name).removeprefix("_") or "0"
-        if suffix.isdecimal() and path.is_dir():
-            with contextlib.suppress(StorageError):  # a folder without a readable run.json is no run to go on with
-                info = RunDirectory(path).info()
-                if info.target is not None:
-                    found.append((int(suffix), path, dict(info.arguments)))
-    return [(path, recorded) for _, path, recorded in sorted(found, key=lambda run: run[0])]
 
 
 def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever a user passes

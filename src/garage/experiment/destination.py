@@ -10,7 +10,8 @@ import msgspec
 
 from garage import process
 from garage.errors import ArgumentError, StorageError
-from garage.experiment.context import DATA, ExperimentContext, new_directory
+from garage.experiment.context import ExperimentContext
+from garage.experiment.directories import DATA, new_directory
 from garage.storage.linking import Beginning
 from garage.storage.manifest import Manifest, Parent
 from garage.storage.run_directory import RunDirectory, RunInfo, now

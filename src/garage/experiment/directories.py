@@ -1,0 +1,68 @@
+"""Directories of runs: new ones, and those of runs to go on with."""
+
+import contextlib
+import glob
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from garage.errors import ArgumentError, StorageError
+from garage.storage.disk import Disk
+from garage.storage.run_directory import RunDirectory
+
+DATA = Path("data") / "local"
+
+
+def new_directory(wanted: Path) -> Path:
+    """Make ``wanted``, or the first of ``wanted_1``, ``wanted_2`` … that is not there yet."""
+    index, disk = 0, Disk()
+    disk.make_folder(wanted.parent)
+    while True:
+        path = wanted if index == 0 else wanted.with_name(f"{wanted.name}_{index}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            index += 1
+        else:
+            disk.sync_folder(wanted.parent)
+            return path
+
+
+def run_of(wanted: Path, experiment: str, arguments: Mapping[str, Any], advice: str) -> Path | None:
+    """The run of a name with these arguments: the newest that has a snapshot, or else the newest; None if none is.
+
+    Args:
+        wanted: its directory, or the one that it would have had.
+        experiment: the qualified name of its function; the module's is another one when its file is the script.
+        arguments: as they are recorded.
+        advice: what to do if the arguments differ.
+
+    Raises:
+        ArgumentError: there is a run of that name and experiment, but with other arguments.
+    """
+    candidates = _runs_of(wanted, experiment)
+    equal = [path for path, recorded in candidates if recorded == dict(arguments)]
+    if candidates and not equal:
+        path, recorded = candidates[-1]
+        lines = [
+            f"  {key}: {recorded.get(key)!r} there, {arguments.get(key)!r} here"
+            for key in sorted(recorded.keys() | arguments.keys())
+            if recorded.get(key) != arguments.get(key)
+        ]
+        msg = f"There is a run of that name, {path}, but with other arguments:\n" + "\n".join([*lines, advice])
+        raise ArgumentError(msg)
+    started = [path for path in equal if RunDirectory(path).manifest_epochs()]
+    return next(reversed(started or equal), None)
+
+
+def _runs_of(wanted: Path, experiment: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The runs of a name and an experiment with their recorded arguments, oldest first."""
+    found = []
+    for path in [wanted, *wanted.parent.glob(f"{glob.escape(wanted.name)}_*")]:
+        suffix = path.name.removeprefix(wanted.name).removeprefix("_") or "0"
+        if suffix.isdecimal() and path.is_dir():
+            with contextlib.suppress(StorageError):  # a folder without a readable run.json is no run to go on with
+                info = RunDirectory(path).info()
+                if (info.target or "").rpartition(":")[2] == experiment:
+                    found.append((int(suffix), path, dict(info.arguments)))
+    return [(path, recorded) for _, path, recorded in sorted(found, key=lambda run: run[0])]
