@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from experiment.parts import new_trainer
+from experiment.parts import kept, new_trainer
+from garage.errors import WriteError
 from garage.recording.console import console, debug_log, epoch_prefix, show_plain, table_of
 
 logger = logging.getLogger("garage.somewhere")
+FULL = Path("/dev/full")
+full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no file that is always full")
 TIME = r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}"
 
 
@@ -170,3 +173,44 @@ def test_nobody_reads_the_console(error, told, monkeypatch, capsys):
         logger.info("goes on")
     assert Path("debug.log").read_text().endswith("goes on\n")
     assert ("Logging error" in capsys.readouterr().err) == told
+
+
+@full_disk
+def test_a_full_disk_takes_the_log_and_no_more(capsys):
+    def fails():
+        for word in ("one", "two", "three"):
+            logger.info(word)
+        raise EOFError
+
+    with pytest.raises(EOFError), console(), debug_log(FULL), debug_log(Path("other.log")):
+        fails()
+    printed = capsys.readouterr()
+    lines = [re.sub(TIME, "t", line) for line in printed.out.splitlines()]
+    refused = "t | Cannot write /dev/full: No space left on device. Lines will be missing there"
+    assert lines == ["t | one", refused, "t | two", "t | three"]
+    assert printed.err == ""
+    assert re.sub(TIME, "t", Path("other.log").read_text()) == "t | one\nt | two\nt | three\n"
+
+
+@full_disk
+def test_training_ends_well_without_its_log():
+    trainer = new_trainer("run")
+    Path("run").mkdir()
+    Path("run/debug.log").symlink_to(FULL)
+    trainer.train(n_epochs=2, batch_size=60)
+    assert kept("run") == [0, 1]
+
+
+def test_a_line_that_is_no_text_is_a_bug_and_said(capsys):
+    with debug_log(Path("debug.log")):
+        logger.info("\udc80")
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_opened():
+    Path("debug.log").mkdir()
+    with (
+        pytest.raises(WriteError, match=r"Cannot write debug.log: Is a directory\. Free or mend"),
+        debug_log(Path("debug.log")),
+    ):
+        pytest.fail("it went on")

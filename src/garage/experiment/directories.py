@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from garage.errors import ArgumentError, StorageError
-from garage.storage.disk import Disk
+from garage.errors import ArgumentError, StorageError, WriteError
+from garage.storage.disk import Disk, refused
 from garage.storage.run_directory import RunDirectory
 
 DATA = Path("data") / "local"
 
 
 def new_directory(wanted: Path) -> Path:
-    """Make ``wanted``, or the first of ``wanted_1``, ``wanted_2`` … that is not there yet."""
+    """Make ``wanted``, or the first of ``wanted_1``, ``wanted_2`` … that is not there yet.
+
+    Raises:
+        WriteError: the operating system refuses.
+    """
     index, disk = 0, Disk()
     disk.make_folder(wanted.parent)
     while True:
@@ -23,8 +27,10 @@ def new_directory(wanted: Path) -> Path:
             path.mkdir()
         except FileExistsError:
             index += 1
+        except OSError as error:
+            raise WriteError(refused(path, error)) from error
         else:
-            disk.sync_folder(wanted.parent)
+            disk.settle(wanted.parent)
             return path
 
 

@@ -12,9 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+from garage.errors import WriteError
 from garage.recording.status_line import StatusLine, can_show
+
+logger = logging.getLogger(__name__)
 
 _ROOT = logging.getLogger("garage")
 _prefix: ContextVar[str] = ContextVar("garage_prefix", default="")
@@ -48,6 +51,39 @@ class _Stdout(logging.StreamHandler[Any]):
         """Whoever read the console may leave; training goes on without telling the closed pipe about it."""
         if not isinstance(sys.exc_info()[1], BrokenPipeError):
             super().handleError(record)
+
+
+@final
+class _LogFile(logging.FileHandler):
+    """A log that the disk may refuse: that is said once, elsewhere, and nothing else comes of it.
+
+    Raises:
+        WriteError: the operating system refuses to open it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            super().__init__(path, encoding="utf-8")
+        except OSError as error:
+            msg = f"Cannot write {path}: {error.strerror or error}. Free or mend the disk, then start again."
+            raise WriteError(msg) from error
+        self._path, self._is_refused = path, False
+        # What is said below is in no file: two that are refused at once would wait for each other.
+        self.addFilter(lambda record: record.name != __name__)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Lines that do not reach the disk are lost; the run's numbers and snapshots are no part of them."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self.say_refused(error)
+        else:
+            super().handleError(record)
+
+    def say_refused(self, error: OSError) -> None:
+        """Say once that lines are missing."""
+        if not self._is_refused:
+            self._is_refused = True
+            logger.warning("Cannot write %s: %s. Lines will be missing there", self._path, error.strerror or error)
 
 
 _attached: ContextVar[_Stdout | None] = ContextVar("garage_console", default=None)
@@ -91,17 +127,26 @@ def status_line(parts: Callable[[], Sequence[str]]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def debug_log(path: Path) -> Iterator[None]:
-    """Append the experiment's lines to ``path`` too, unless that is being done already."""
+    """Append the experiment's lines to ``path`` too, unless that is being done already.
+
+    If the disk refuses lines, the console says so once, and they are lost.
+
+    Raises:
+        WriteError: the operating system refuses to open the file.
+    """
     absolute = os.path.abspath(path)  # noqa: PTH100 - what FileHandler makes of it, ".." removed
     if any(isinstance(handler, logging.FileHandler) and handler.baseFilename == absolute for handler in _ROOT.handlers):
         yield
         return
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path)
     try:
         with _handler(handler):
             yield
     finally:
-        handler.close()
+        try:
+            handler.close()
+        except OSError as error:  # must not take the place of what is being raised
+            handler.say_refused(error)
 
 
 @contextlib.contextmanager
