@@ -220,6 +220,14 @@ def test_metrics_that_are_no_numbers_are_refused(key, value):
     assert rows("run") == []
 
 
+@pytest.mark.parametrize("name", ["epoch", "digest"])
+def test_a_metric_does_not_take_the_place_of_what_a_row_is(name):
+    Reporting.extra = {name: 0}
+    with pytest.raises(ArgumentError, match=rf"a metric named '{name}', which each row.*such as 'policy/{name}'"):
+        trained("run", 2, kind=Reporting)
+    assert rows("run") == []
+
+
 @pytest.mark.parametrize("error", [EOFError, KeyboardInterrupt, SystemExit])
 def test_after_an_interrupted_epoch_only_restore_goes_on(error):
     trained("undisturbed", 4, kind=Fuse)

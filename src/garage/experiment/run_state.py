@@ -18,6 +18,9 @@ from garage.experiment import policy_descriptions, recipes
 from garage.experiment.collector import Collector
 from garage.storage.store import EPISODES, StoredSnapshot
 
+_ROW_KEYS = frozenset({"epoch", "digest"})
+"""What a row of metrics.jsonl holds besides metrics."""
+
 
 @dataclass
 class Run:
@@ -153,8 +156,15 @@ def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, int | float]:
     """Metrics as Python numbers.
 
     Raises:
-        ArgumentError: one of them is not a number.
+        ArgumentError: one of them is not a number, or has the name of what rows of metrics.jsonl hold besides.
     """
+    taken = sorted(metrics.keys() & _ROW_KEYS)
+    if taken:
+        msg = (
+            f"The algorithm has a metric named {taken[0]!r}, which each row of metrics.jsonl has as its own; call the "
+            f"metric another name, such as 'policy/{taken[0]}'."
+        )
+        raise ArgumentError(msg)
     checked: dict[str, int | float] = {}
     for key, value in metrics.items():
         number = value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value
