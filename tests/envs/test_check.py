@@ -236,7 +236,7 @@ def test_global_generators_stay_as_they_were():
 
 @pytest.mark.parametrize("n", [0, 1.5, True])
 def test_a_wrong_number_of_episodes_is_refused(n):
-    with pytest.raises(ArgumentError, match="`n_episodes` must be an integer of at least 1"):
+    with pytest.raises(ArgumentError, match="check_env's n_episodes must be an integer of at least 1"):
         check_env(Walk, n_episodes=n)
 
 

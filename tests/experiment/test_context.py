@@ -1,12 +1,14 @@
 """wrap_experiment and its options: where a run writes, what its function gets, and that nothing is left behind."""
 
 import csv
+import enum
 import functools
 import inspect
 import logging
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiment.parts import digests, events, kept, messages, new_trainer, rows, tiny, trained
@@ -158,6 +160,18 @@ def test_arguments_are_passed_by_keyword():
     assert not DATA.exists()
 
 
+class Text(str):
+    """A text of somebody's own."""
+
+    __slots__ = ()
+
+
+class Colour(enum.IntEnum):
+    """A choice."""
+
+    RED = 2
+
+
 def plain_function():
     pass
 
@@ -179,6 +193,42 @@ def test_arguments_are_kept_as_json():
         "d": "nan",
         "e": f"{__name__}:plain_function",
         "f": "pathlib:Path" if Path.__module__ == "pathlib" else f"{Path.__module__}:Path",
+    }
+
+
+class Schedule:
+    """Has no representation of its own, so that it shows its address."""
+
+
+def test_equal_arguments_are_kept_alike_in_every_process():
+    @quick(name_parameters="passed")
+    def run(ctxt, rate, n=3, **others):
+        assert " at 0x" not in ctxt.snapshot_dir
+        trained(ctxt.snapshot_dir, 1, context={"arguments": ctxt.arguments})
+        return RunDirectory(Path(ctxt.snapshot_dir)).info().arguments
+
+    others = {"schedule": Schedule(), "bound": [Schedule().__init__], "words": {"b", "a", "c"}, "empty": set()}
+    scalars = {
+        "flag": np.bool_(1),
+        "name": np.str_("x"),
+        "kind": Text("y"),
+        "colour": Colour.RED,
+        "nan": np.float32("nan"),
+    }
+    assert run(rate=np.logspace(-3, -1, 3)[0], n=np.int64(3), **others, **scalars) == {
+        "rate": 0.001,
+        "n": 3,
+        "others": {
+            "schedule": f"<{__name__}.Schedule object>",
+            "bound": ["<method-wrapper '__init__' of Schedule object>"],
+            "words": "{'a', 'b', 'c'}",
+            "empty": "set()",
+            "flag": True,
+            "name": "x",
+            "kind": "y",
+            "colour": 2,
+            "nan": "nan",
+        },
     }
 
 

@@ -40,6 +40,7 @@ from garage.errors import (
     WriteError,
 )
 from garage.experiment import ExperimentContext, Trainer
+from garage.experiment.arguments import TrainArgs
 from garage.experiment.deterministic import set_seed
 from garage.np.policies import CategoricalMLPPolicy
 from garage.storage.disk import Disk
@@ -125,14 +126,32 @@ def test_train_returns_the_mean_return_of_its_last_epoch():
 @pytest.mark.parametrize("value", [0, -1, True, 2.0, "3"])
 def test_sizes_are_integers_of_at_least_one(name, value):
     trainer = new_trainer("run")
-    with pytest.raises(ArgumentError, match=rf"^{name} must be an integer of at least 1, got {value!r}"):
+    with pytest.raises(ArgumentError, match=rf"^Trainer's {name} must be an integer of at least 1, got {value!r}"):
         trainer.train(**({"n_epochs": 2, "batch_size": 60} | {name: value}))
     assert not Path("run").exists()
     trainer.train(n_epochs=1, batch_size=60)
     before = everything_below("run")
-    with pytest.raises(ArgumentError, match=rf"^{name} must be an integer of at least 1, got {value!r}"):
+    with pytest.raises(ArgumentError, match=rf"^Trainer's {name} must be an integer of at least 1, got {value!r}"):
         trainer.resume(**({"n_epochs": 2} | {name: value}))
     assert everything_below("run") == before
+
+
+def test_numbers_of_numpy_are_numbers():
+    context = {"snapshot_mode": "gap", "snapshot_gap": np.int64(2), "snapshot_seconds": np.float32(1e-6)}
+    setup = {"n_lanes": np.int8(1), "n_groups": np.int64(1)}
+    set_seed(np.int64(1))
+    trainer = Trainer(
+        ExperimentContext("run", **context), n_threads=np.int64(1), eval_every=np.int32(2), eval_episodes=np.uint8(1)
+    )
+    trainer.setup(*tiny(), **setup)
+    trainer.train(np.int64(3), np.int64(60))
+    trainer.save(np.int64(2))
+    assert kept("run") == [0, 2]
+    args = Trainer().restore("run", np.argmax([1, 0]))
+    assert args == TrainArgs(3, 60, start_epoch=1, eval_every=2, eval_episodes=1)
+    assert all(isinstance(value, int) for value in vars(args).values())
+    with pytest.raises(ArgumentError, match=r"batch_size must be an integer of at least 1, got 60\.0"):
+        trainer.resume(4, np.float64(60))
 
 
 def test_a_pause_without_a_plot_is_refused():

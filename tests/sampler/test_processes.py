@@ -304,7 +304,7 @@ def test_what_workers_log_is_said_here_once(sampler, caplog):
 
 @pytest.mark.parametrize("n_workers", [0, -1, True, 1.5, "2"])
 def test_a_number_of_workers_that_is_none_is_refused(n_workers):
-    with pytest.raises(ArgumentError, match=f"n_workers must be an integer of at least 1, got {n_workers!r}"):
+    with pytest.raises(ArgumentError, match=f"n_workers must be an integer of at least 1, or None, got {n_workers!r}"):
         ProcessSampler(n_workers)
 
 

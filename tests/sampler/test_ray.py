@@ -231,7 +231,7 @@ def test_an_address_that_does_not_answer():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_workers": 0}, "n_workers must be an integer of at least 1, got 0"),
+        ({"n_workers": 0}, "n_workers must be an integer of at least 1, or None, got 0"),
         ({"timeout_seconds": -1.0}, "timeout_seconds must be more than 0, got -1.0"),
         ({"answer_seconds": float("nan")}, "answer_seconds must be more than 0, got nan"),
     ],

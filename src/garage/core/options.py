@@ -5,6 +5,8 @@ import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from garage.errors import ArgumentError
 
 
@@ -14,6 +16,11 @@ class Range(NamedTuple):
     expected: str
     """In words, after "must be"."""
     includes: Callable[[Any], bool]
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a user passes
+    """A scalar of NumPy as Python's own, which can be written down; all else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_number(value: object) -> bool:

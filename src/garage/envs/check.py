@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from garage.core import options
 from garage.core.ports import Lanes, Rung
 from garage.core.types import Array
 from garage.envs import trials
@@ -19,7 +20,6 @@ from garage.envs.gym_env import GymEnv
 from garage.envs.rehearsal import Moment, generators_untouched
 from garage.envs.trials import Episode, Step, Task
 from garage.envs.worlds import World, wrappers_of
-from garage.errors import ArgumentError
 
 BUDGET_US = 50.0
 """What saying where one lane is in its episode may take."""
@@ -104,9 +104,7 @@ def check_env(world: "GymEnv | World", *, n_episodes: int = 3, other_process: bo
     Raises:
         ArgumentError: ``n_episodes`` is no integer of at least 1.
     """
-    if isinstance(n_episodes, bool) or not isinstance(n_episodes, int) or n_episodes < 1:
-        msg = f"`n_episodes` must be an integer of at least 1, got {n_episodes!r}."
-        raise ArgumentError(msg)
+    options.check("check_env", n_episodes=(n_episodes, options.COUNT))
     notes = _Notes()
     with generators_untouched():
         env = notes.tried("made", lambda: world if isinstance(world, GymEnv) else GymEnv(world))

@@ -35,13 +35,12 @@ class TrainArgs:
     eval_episodes: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("n_epochs", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                msg = f"{name} must be an integer of at least 1, got {value!r}."
-                raise ArgumentError(msg)
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, options.plain(value))
         options.check(
             "Trainer",
+            n_epochs=(self.n_epochs, options.COUNT),
+            batch_size=(self.batch_size, options.COUNT),
             eval_every=(self.eval_every, options.COUNT_OR_ZERO),
             eval_episodes=(self.eval_episodes, options.COUNT),
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from garage.core import options
 from garage.core.ports import Env, Group, Policy, Sampler
 from garage.core.returns import discounted_sums
 from garage.core.state import take_as
@@ -36,15 +37,12 @@ class Collector:
     def __init__(
         self, env: Env, sampler: Sampler, discount: float, *, n_lanes: int | None, n_groups: int | None
     ) -> None:
-        for name, value in (("n_lanes", n_lanes), ("n_groups", n_groups)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                msg = f"{name} must be an integer of at least 1, got {value!r}."
-                raise ArgumentError(msg)
+        options.check("setup", n_lanes=(n_lanes, options.COUNT_OR_NONE), n_groups=(n_groups, options.COUNT_OR_NONE))
         if n_lanes is not None and env.lane_width == 1 and n_lanes > 1:
             msg = f"n_lanes={n_lanes}, but {env} cannot be copied, so it has one lane. Leave n_lanes out."
             raise ArgumentError(msg)
         self._env, self._sampler, self._discount = env, sampler, discount
-        self._n_lanes, self._n_groups = n_lanes, n_groups
+        self._n_lanes, self._n_groups = options.plain(n_lanes), options.plain(n_groups)
         self._mean_lengths: dict[str, float] = {}
         self._cut = CutEpisodes(discount)
         self._rung_is_said = False

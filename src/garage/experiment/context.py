@@ -12,18 +12,18 @@ import contextlib
 import functools
 import inspect
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from garage import process
+from garage.core.options import plain
 from garage.errors import ArgumentError, NoSnapshotError
 from garage.experiment.directories import DATA, new_directory, run_of
 from garage.experiment.launch_archive import archive_launch_repository
+from garage.experiment.representation import as_json, without_addresses
 from garage.experiment.signals import answered
 from garage.recording.console import console, debug_log
 from garage.storage.retention import retention_of
@@ -70,6 +70,8 @@ class ExperimentContext:
     command: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("snapshot_gap", "snapshot_seconds"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         retention_of(self)
 
 
@@ -108,6 +110,8 @@ class Options:
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("snapshot_gap", "snapshot_seconds"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         retention_of(self)
         for name in ("tensorboard", "quiet"):
             if not isinstance(getattr(self, name), bool):
@@ -210,7 +214,7 @@ class Experiment(Generic[R]):
         Raises:
             TypeError: the function takes no such arguments.
         """
-        return {name: _as_json(value) for name, value in self._with_defaults(arguments).items()}
+        return {name: as_json(value) for name, value in self._with_defaults(arguments).items()}
 
     def _place(self, wanted: Path, options: Options, arguments: Mapping[str, Any], resume: str) -> tuple[Path, bool]:
         """The directory to write to, and whether to go on from what is there."""
@@ -327,18 +331,7 @@ def directory_of(options: Options, function_name: str, named: Mapping[str, Any])
     """
     if options.log_dir is not None:
         return Path(options.log_dir)
-    name = "_".join([options.name or function_name, *(f"{key}={value}" for key, value in named.items())])
+    name = "_".join(
+        [options.name or function_name, *(f"{key}={without_addresses(str(value))}" for key, value in named.items())]
+    )
     return DATA / options.prefix / name.replace("/", "_")
-
-
-def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever a user passes
-    """An argument as JSON keeps it; what JSON lacks, by its representation."""
-    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    if isinstance(value, type | FunctionType):
-        return f"{value.__module__}:{value.__qualname__}"
-    if isinstance(value, list | tuple):
-        return [_as_json(element) for element in value]
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(element) for key, element in value.items()}
-    return repr(value)

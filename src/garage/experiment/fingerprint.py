@@ -18,6 +18,7 @@ from garage import process
 from garage.core.ports import Env
 from garage.experiment import portable
 from garage.experiment.launch_archive import git_state
+from garage.experiment.representation import without_addresses
 from garage.kernels import library
 from garage.storage.run_directory import now
 
@@ -34,7 +35,6 @@ _VARIABLES = (
 
 _MOST_EARLIER = 100
 _MOST_THREADS = 4096
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _NAME, _RELEASE = (re.compile(rf"^{field}:[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE) for field in ("Name", "Version"))
 
 _ON = {True: "on", False: "off"}
@@ -136,7 +136,7 @@ def _described(env: Env) -> dict[str, Any]:
     spec = env.spec
     return {
         "type": f"{type(env).__module__}.{type(env).__qualname__}",
-        "description": _ADDRESS.sub("", repr(env)),
+        "description": without_addresses(repr(env)),
         "observation_space": repr(spec.observation_space),
         "action_space": repr(spec.action_space),
         "max_episode_length": spec.max_episode_length,

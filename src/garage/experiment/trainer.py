@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from garage import process
+from garage.core import options
 from garage.core.ports import Algorithm, Env, Sampler, Stateful
 from garage.core.spaces import check_fit
 from garage.core.streams import Streams
@@ -56,11 +57,9 @@ class Trainer:
         if on_save_error not in {"raise", "warn"}:
             msg = f"on_save_error must be 'raise' or 'warn', got {on_save_error!r}."
             raise ArgumentError(msg)
-        if n_threads is not None and (isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1):
-            msg = f"n_threads must be an integer of at least 1, got {n_threads!r}."
-            raise ArgumentError(msg)
+        options.check("Trainer", n_threads=(n_threads, options.COUNT_OR_NONE))
         self._on_save_error = on_save_error
-        self._progress = Progress(config=snapshot_config, n_threads=n_threads, sampler=sampler)
+        self._progress = Progress(config=snapshot_config, n_threads=options.plain(n_threads), sampler=sampler)
         self._progress.evaluation = evaluation_checked(eval_every, eval_episodes)
 
     @property
@@ -205,7 +204,7 @@ class Trainer:
         progress = self._progress
         progress.need_run("save")
         progress.need_whole_state()
-        finished = max(0, progress.stats.total_epoch)
+        finished, epoch = max(0, progress.stats.total_epoch), options.plain(epoch)
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch != finished:
             expected = (
                 f"{finished}, the epoch of the state in memory" if progress.stats.last_itr else "0 before training"

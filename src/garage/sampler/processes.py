@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Sequence
 from typing import final
 
+from garage.core import options
 from garage.core.ports import Group, GroupResult
 from garage.errors import ArgumentError
 from garage.process import n_usable_cpus
@@ -36,13 +37,11 @@ class ProcessSampler:
     """
 
     def __init__(self, n_workers: int | None = None, *, timeout_seconds: float | None = 600.0) -> None:
-        if n_workers is not None and (isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1):
-            msg = f"n_workers must be an integer of at least 1, got {n_workers!r}."
-            raise ArgumentError(msg)
+        options.check(type(self).__name__, n_workers=(n_workers, options.COUNT_OR_NONE))
         if timeout_seconds is not None and not timeout_seconds > 0.0:
             msg = f"timeout_seconds must be more than 0, or None, got {timeout_seconds!r}."
             raise ArgumentError(msg)
-        self.n_workers = n_usable_cpus() if n_workers is None else n_workers
+        self.n_workers = n_usable_cpus() if n_workers is None else int(n_workers)
         self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
         self._handouts: Handouts[WorkerProcess] = Handouts()
         self._workers: list[WorkerProcess] = []

@@ -17,6 +17,7 @@ from typing import Any, final
 import numpy as np
 import threadpoolctl
 
+from garage.core import options
 from garage.core.ports import Group, GroupResult
 from garage.errors import ArgumentError, WorkerDiedError, WorkerRaisedError
 from garage.process import n_usable_cpus
@@ -65,14 +66,12 @@ class RaySampler:
         timeout_seconds: float | None = 600.0,
         answer_seconds: float = 60.0,
     ) -> None:
-        if n_workers is not None and (isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1):
-            msg = f"n_workers must be an integer of at least 1, got {n_workers!r}."
-            raise ArgumentError(msg)
+        options.check(type(self).__name__, n_workers=(n_workers, options.COUNT_OR_NONE))
         for name, seconds in (("timeout_seconds", timeout_seconds), ("answer_seconds", answer_seconds)):
             if seconds is not None and not seconds > 0.0:
                 msg = f"{name} must be more than 0, got {seconds!r}."
                 raise ArgumentError(msg)
-        self.address, self.n_workers = address, n_workers
+        self.address, self.n_workers = address, options.plain(n_workers)
         self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
         self._answer_seconds = answer_seconds
         self._cluster: Cluster | None = None
@@ -243,10 +242,10 @@ class _RemoteWorker:
     """
 
     def __init__(self, n_cpus: int, variables: Mapping[str, str]) -> None:
-        options: dict[str, Any] = {"runtime_env": {"env_vars": dict(variables)}} if variables else {}
+        settings: dict[str, Any] = {"runtime_env": {"env_vars": dict(variables)}} if variables else {}
         # Of a group of its own, `pulse` answers while `run` is running.
         remote: Any = ray.remote  # its stub knows no concurrency_groups
-        kind = remote(num_cpus=n_cpus, max_restarts=0, concurrency_groups={"pulse": 1}, **options)(_Worker)
+        kind = remote(num_cpus=n_cpus, max_restarts=0, concurrency_groups={"pulse": 1}, **settings)(_Worker)
         self.actor = kind.remote(sys.path, str(Path.cwd()), _VERSION)
         self.awaited: Any = self.actor.start.remote()
         self.node, self.pid = "a node", 0

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from blake3 import blake3
 
 from garage.core import state as state_trees
+from garage.core.options import plain
 from garage.core.types import State
 from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageError
 from garage.storage import manifest as manifests
@@ -224,6 +225,7 @@ class SnapshotStore:
 
     def _chosen(self, whole: list[Manifest], which: int | str) -> list[Manifest]:
         """Candidates, the most wanted first."""
+        which = plain(which)
         if which == "last":
             return whole[::-1]
         if which == "first":
