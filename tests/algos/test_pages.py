@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from algos.parts import BATCH, World, one_epoch
-from core.samples import TWO_ACTIONS
+from core.samples import PLANE, TWO_ACTIONS, batch_of
 from garage.algos import NPG, PPO, TRPO, VPG
 from garage.baselines import ZeroBaseline
 from garage.core.streams import Streams
-from garage.np.policies import CategoricalMLPPolicy
+from garage.core.types import EnvSpec
+from garage.np.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 
 PAGES = Path(__file__).parents[2] / "docs" / "algorithms"
 NAMES = {"True": True, "False": False, "None": None, "math.inf": math.inf}
@@ -44,3 +46,12 @@ def test_rows_are_those_of_the_page(kind):
     rows = re.findall(r"^\| (`.*?) \| (PPO: )?", text, re.MULTILINE)
     told = {name for names, ppo in rows for name in re.findall(r"`(\w+)`", names) if kind is PPO or not ppo}
     assert {f"policy/{name}" for name in told} == set(metrics)
+
+
+def test_a_perplexity_beyond_all_floats_is_infinite():
+    spec = EnvSpec(PLANE, spaces.Box(-1, 1, (512,), np.float32), 500)
+    algo = VPG(env=World(spec), policy=GaussianMLPPolicy(spec, (4,)), baseline=ZeroBaseline(spec))
+    algo.initialise(Streams(1))
+    metrics = one_epoch(algo, batch_of([20, 30], spec=spec))
+    assert metrics["policy/Entropy"] > 710
+    assert metrics["policy/Perplexity"] == math.inf

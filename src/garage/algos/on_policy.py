@@ -48,9 +48,17 @@ def step_rows(
             "KLBefore": before.kl,
             "KL": after.kl,
             "Entropy": after.entropy,
-            "Perplexity": math.exp(after.entropy),
+            "Perplexity": _perplexity(after.entropy),
         },
     )
+
+
+def _perplexity(entropy: float) -> float:
+    """Its exponential: of hundreds of action dimensions, more than there are floats."""
+    try:
+        return math.exp(entropy)
+    except OverflowError:
+        return math.inf
 
 
 def fitted(baseline: Baseline, batch: EpisodeBatch, targets: Array) -> Metrics:
