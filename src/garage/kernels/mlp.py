@@ -27,6 +27,7 @@ _ARGUMENTS: dict[str, tuple[type[ctypes.c_void_p | ctypes.c_int64 | ctypes.c_cha
     "mlp_number_product": (_POINTER, _NUMBER, _POINTER, _POINTER, _POINTER, _NUMBER, *(_POINTER,) * 5),
 }
 
+_DTYPES = frozenset({np.dtype(np.float32), np.dtype(np.float64)})  # a swapped one is not equal
 _LINE_BYTES = 64
 _PARTS = 16
 
@@ -211,7 +212,7 @@ def _n_parameters(sizes: tuple[int, ...]) -> int:
 
 
 def _check_kind(name: str, array: Array, dtype: Dtype, shape: tuple[int, ...]) -> None:
-    known = dtype.isnative and dtype.name in {"float32", "float64"}
+    known = dtype in _DTYPES
     if array.shape != shape or array.dtype != dtype or not known:
         expected = dtype if known else "this machine's float32 or float64"
         msg = f"Cannot compute with `{name}` of shape {array.shape} in {array.dtype}: expected {shape} in {expected}."
