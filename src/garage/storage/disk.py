@@ -19,7 +19,6 @@ UNFINISHED = ".unfinished-"
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What systems answer where a file cannot have another name: no hard links, another device, too many names."""
 _COPY_BYTES = 1 << 20
-_BUFFER_BYTES = 1 << 16  # so that a small snapshot's pack takes one write
 
 
 class Disk:
@@ -31,15 +30,16 @@ class Disk:
         Raises:
             WriteError: the operating system refused. If all it refused is to sync the folder, ``path`` holds ``parts``.
         """
-        unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}")
+        folder = path.parent
+        unfinished = folder / f"{UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}"
         try:
-            self.make_folder(path.parent)
-            with unfinished.open("xb", buffering=_BUFFER_BYTES) as file:
+            self.make_folder(folder)
+            with unfinished.open("xb", buffering=0) as file:
                 for part in parts:
                     self.write(file, part)
                 self.sync(file)
             self.rename(unfinished, path)
-            self.sync_folder(path.parent)
+            self.sync_folder(folder)
         except OSError as error:
             with contextlib.suppress(OSError):  # what cannot be removed now, the next writer removes
                 unfinished.unlink()

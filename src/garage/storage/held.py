@@ -89,12 +89,12 @@ class HeldSnapshots:
                 self._events.add("replaced", epoch=epoch)
             try:
                 self._disk.write_whole(path, [data])
+                self._kept[epoch] = kept
             except BaseException:
                 # After a refused sync of the folder it is there all the same, and its packs must stay.
                 if content(path) == data:
                     self._kept[epoch] = kept
                 raise
-        self._kept[epoch] = kept
         self.chunks |= {chunk.hash: chunk for chunk in manifest.chunks}
         for captured in groups:
             for block in captured.group.blocks:

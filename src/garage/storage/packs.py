@@ -218,6 +218,8 @@ def write_pack(directory: RunDirectory, disk: Disk, chunks: Sequence[StoredChunk
         padding = -len(chunk.data) % _ALIGNMENT
         parts += [chunk.data, b"\0" * padding]
         offset += len(chunk.data) + padding
+    if offset <= SMALL_BYTES:  # one write, not one a part
+        parts = [b"".join(parts)]
     hasher = blake3()
     for part in parts:
         hasher.update(part)

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,50 +48,56 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.snapshots_path = path / "snapshots"
-        """The manifests."""
-        self.packs_path = path / "packs"
-        """The chunks."""
 
-    @property
+    @cached_property
     def info_path(self) -> Path:
         """Who the run is."""
         return self.path / "run.json"
 
-    @property
+    @cached_property
     def provenance_path(self) -> Path:
         """What those were started with who wrote here."""
         return self.path / "provenance.json"
 
-    @property
+    @cached_property
     def events_path(self) -> Path:
         """What happened to it."""
         return self.path / "events.jsonl"
 
-    @property
+    @cached_property
     def metrics_path(self) -> Path:
         """Its metrics, one object an epoch."""
         return self.path / "metrics.jsonl"
 
-    @property
+    @cached_property
     def table_path(self) -> Path:
         """The same numbers for people and other tools."""
         return self.path / "progress.csv"
 
-    @property
+    @cached_property
     def debug_log_path(self) -> Path:
         """What the console said."""
         return self.path / "debug.log"
 
-    @property
+    @cached_property
     def lock_path(self) -> Path:
         """Who writes here."""
         return self.path / "lock"
 
-    @property
+    @cached_property
+    def snapshots_path(self) -> Path:
+        """The manifests."""
+        return self.path / "snapshots"
+
+    @cached_property
     def pins_path(self) -> Path:
         """Which snapshots are kept whatever the mode, see `garage.storage.pins`."""
         return self.path / "pins.json"
+
+    @cached_property
+    def packs_path(self) -> Path:
+        """The chunks."""
+        return self.path / "packs"
 
     def pack_path(self, name: str) -> Path:
         """Where the pack of that name lies."""

@@ -9,6 +9,7 @@ import hmac
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,7 @@ class SigningKey:
 
     secret: bytes = field(repr=False)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Tells keys apart and tells nothing else about them: 16 hexadecimal digits."""
         return self.sign(b"garage signing key")[:_ID_DIGITS]
