@@ -169,8 +169,8 @@ def test_a_dropped_snapshot_s_blocks_are_in_the_next_one(tmp_path):
             group.write(np.array([(epoch % 4) * 1024]), {"y": [epoch]})
             saver.submit(captured(epoch, group, writer))
             contents.append(content_of(group))
-        with saver._changed:  # until the last one waits; before, the one before it does
-            assert saver._changed.wait_for(lambda: saver._to_write and saver._to_write[0].capture.epoch == 5, 60)
+        with saver._has_snapshot:  # until the last one waits; before, the one before it does
+            assert saver._has_snapshot.wait_for(lambda: saver._to_write and saver._to_write[0].capture.epoch == 5, 60)
         disk.gate.set()
     assert [event["epoch"] for event in events_named(tmp_path, "snapshot")] == [0, 5]
     assert_whole(tmp_path, 5, contents[-1])
