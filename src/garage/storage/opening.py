@@ -164,7 +164,7 @@ class Opening:
         """The log of a run that goes on from no snapshot of its own: the rows of the run that it goes on from."""
         path = self._directory.metrics_path
         if beginning is None:
-            self._disk.write_whole(path, [])
+            self._disk.write_whole(path, [b""])
             return MetricsLog(path, b"", self._disk)
         rows, problem = rows_up_to(RunDirectory(beginning.path), beginning.manifest)
         readable = b"".join(_readable_rows(rows, beginning.manifest.epoch))
