@@ -1,6 +1,7 @@
 """The linear baseline: what it can fit exactly, and what it does when it cannot."""
 
 import logging
+import math
 import pickle
 
 import numpy as np
@@ -65,6 +66,12 @@ def test_the_coefficients_are_those_of_ridge_regression():
     features = features_of(batch)
     expected = np.linalg.solve(features.T @ features + ridge * np.eye(12), features.T @ batch.rewards)
     np.testing.assert_allclose(baseline.state_dict()["coefficients"], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("ridge", [0.0, -1.0, math.inf, math.nan, "a", None])
+def test_a_ridge_that_is_none_is_refused(ridge):
+    with pytest.raises(ArgumentError, match="ridge must be above 0 and finite, got"):
+        LinearFeatureBaseline(TWO_ACTIONS, ridge=ridge)
 
 
 def test_a_heavier_ridge_gives_smaller_coefficients():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from core.samples import ONE_FORCE, THREE_ACTIONS, TWO_ACTIONS, draws
-from garage.core.spaces import check_fit, flat_size, flatten_rows
+from core.samples import ONE_FORCE, PLANE, THREE_ACTIONS, TWO_ACTIONS, draws
+from garage.core.spaces import check_fit, check_spec, flat_size, flatten_rows
 from garage.core.types import EnvSpec
-from garage.errors import MismatchError
+from garage.errors import ArgumentError, MismatchError
 
 FLAT = [
     (spaces.Box(-1, 1, (3,)), 3),
@@ -94,3 +94,10 @@ def test_a_policy_for_other_observations_is_refused_naming_both_spaces():
     other = EnvSpec(spaces.Box(-1, 1, (9,)), ONE_FORCE.action_space)
     with pytest.raises(MismatchError, match=r"observation_space Box.*\(9,\).*has Box.*\(4,\)"):
         fit(other, ONE_FORCE)
+
+
+def test_a_spec_that_is_none_is_refused():
+    check_spec("A policy", TWO_ACTIONS)
+    for wrong in (None, PLANE, SimpleNamespace(spec=TWO_ACTIONS)):
+        with pytest.raises(ArgumentError, match=r"^A policy's env_spec must be an EnvSpec, got .*env_spec=env\.spec"):
+            check_spec("A policy", wrong)

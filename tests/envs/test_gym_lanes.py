@@ -65,6 +65,34 @@ def test_legal_actions_of_other_spaces_are_their_members():
     assert all(binary.contains(action) for action in legal_actions(binary, np.array([[0, 1], [1, 1]])))
 
 
+class Numbered(gymnasium.Env):
+    """Returns a number of its own in the second step."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, returned):
+        self.observation_space, self.returned = spaces.Discrete(5, start=2), returned
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 2, {}
+
+    def step(self, action):
+        return self.returned, 1.0, False, False, {}
+
+
+def test_an_observation_that_its_space_does_not_have_is_refused():
+    for returned in (2, 6, np.int64(3)):
+        lanes = GymEnv(Numbered(returned), max_episode_length=9).make_lanes(1)
+        lanes.reset(np.array([0]), [0])
+        assert lanes.step(np.array([0]), np.array([1])).observations.tolist() == [returned]
+    for returned in (1, 7, -1, np.int64(9)):
+        lanes = GymEnv(Numbered(returned), max_episode_length=9).make_lanes(1)
+        lanes.reset(np.array([0]), [0])
+        with pytest.raises(MismatchError, match=rf"`step` of .* observation {returned}, .*Discrete\(5, start=2\)"):
+            lanes.step(np.array([0]), np.array([1]))
+
+
 def test_an_observation_of_another_shape_is_refused():
     env = GymEnv(WrongShape)
     lanes = env.make_lanes(1)

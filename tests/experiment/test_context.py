@@ -111,6 +111,12 @@ def test_the_x_axis_is_the_second_column():
         assert RunDirectory(path).info().x_axis == x_axis
 
 
+def test_an_x_axis_that_is_no_metric_is_refused():
+    with pytest.raises(ArgumentError, match=r"no metric 'Steps' for the x axis; this experiment has: .*TotalEnvSteps"):
+        quick(x_axis="Steps")(train)()
+    assert rows(EXPERIMENTS / "train") == []
+
+
 def test_options_of_one_call():
     experiment = quick(prefix="thesis")(train)
     path = experiment({"name": "once", "snapshot_mode": "all"}, n_epochs=2).snapshot_dir
@@ -129,6 +135,13 @@ def test_what_is_refused_at_decoration():
         ({"snapshot_mode": "best"}, "snapshot_mode must be one of last, all"),
         ({"snapshot_mode": "gap", "snapshot_gap": 0}, "snapshot_gap must be an integer of at least 1"),
         ({"snapshot_gap": 2}, "snapshot_gap=2 would be ignored"),
+        ({"name": 3}, "wrap_experiment's name must be a str, or None, got 3"),
+        ({"prefix": None}, "prefix must be a str, got None"),
+        ({"log_dir": 5}, "log_dir must be a path, or None, got 5"),
+        ({"x_axis": None}, "x_axis must be a str, got None"),
+        ({"keep_best": 3}, "keep_best must be a str, or None, got 3"),
+        ({"archive_launch_repo": "no"}, "archive_launch_repo must be True or False, got 'no'"),
+        ({"use_existing_dir": 1}, "use_existing_dir must be True or False, got 1"),
         ({"name_parameters": "some"}, "name_parameters must be None, 'passed' or 'all', got 'some'"),
     ):
         with pytest.raises(ValueError, match=said):

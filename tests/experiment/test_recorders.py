@@ -72,7 +72,7 @@ def test_the_x_axis_is_the_runs(monkeypatch):
 
 
 def test_an_x_axis_that_is_no_metric_is_said():
-    with pytest.raises(ArgumentError, match="There is no metric 'Steps' for TensorBoard's x axis; this run has: "):
+    with pytest.raises(ArgumentError, match="There is no metric 'Steps' for the x axis; this experiment has: "):
         trained("run", 2, context=WITH_EVENTS | {"x_axis": "Steps"})
 
 

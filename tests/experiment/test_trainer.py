@@ -4,7 +4,9 @@ import logging
 import random
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -152,6 +154,24 @@ def test_numbers_of_numpy_are_numbers():
     assert all(isinstance(value, int) for value in vars(args).values())
     with pytest.raises(ArgumentError, match=r"batch_size must be an integer of at least 1, got 60\.0"):
         trainer.resume(4, np.float64(60))
+
+
+@pytest.mark.parametrize("config", ["run", Path("run"), SimpleNamespace(snapshot_dir="run"), dict])
+def test_a_context_that_is_none(config):
+    with pytest.raises(ArgumentError, match=r"snapshot_config must be the ctxt of.*got .*Trainer\(ExperimentContext\("):
+        Trainer(config)
+
+
+def test_an_algorithm_and_an_environment_are_told_apart():
+    algo, env = tiny()
+    theirs = gymnasium.make("CartPole-v1")
+    for given in ((env, algo), (env, env), (algo, algo), (algo, "CartPole-v1"), (env, theirs), (algo, theirs)):
+        with pytest.raises(ArgumentError, match=r"setup\(algo, env\); got|Wrap it: env = GymEnv"):
+            Trainer().setup(*given)
+    with pytest.raises(ArgumentError, match=r"got gymnasium's .*CartPole.* Wrap it: env = GymEnv\("):
+        TRPO(env=theirs, policy=algo.policy, baseline=algo.baseline)
+    with pytest.raises(ArgumentError, match=r"LinearFeatureBaseline\(env_spec=env.spec\), got None.*ZeroBaseline"):
+        Trainer().setup(TRPO(env=env, policy=algo.policy, baseline=None), env)
 
 
 def test_a_pause_without_a_plot_is_refused():

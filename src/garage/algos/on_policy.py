@@ -7,12 +7,23 @@ from garage.core.ports import Baseline, DifferentiablePolicy, Evaluation
 from garage.core.state import take
 from garage.core.streams import Streams
 from garage.core.types import Array, EpisodeBatch, Metrics, State
+from garage.errors import ArgumentError
 
 logger = logging.getLogger(__name__)
 
 
 def initialise(policy: DifferentiablePolicy, baseline: Baseline, streams: Streams) -> None:
-    """Draw the baseline's first parameters, and the policy's unless it has some already."""
+    """Draw the baseline's first parameters, and the policy's unless it has some already.
+
+    Raises:
+        ArgumentError: the baseline is none.
+    """
+    if not isinstance(baseline, Baseline):
+        msg = (
+            f"The baseline must be one such as LinearFeatureBaseline(env_spec=env.spec), got {baseline!r}. To learn "
+            "without: ZeroBaseline(env_spec=env.spec)."
+        )
+        raise ArgumentError(msg)
     baseline.initialise(streams.generator("baseline"))
     if policy.initialised:
         logger.info("The policy `%s` has parameters already; they are kept", policy.name)

@@ -8,12 +8,13 @@ import logging
 
 import numpy as np
 
+from garage.core import options
 from garage.core.recipe import Component
 from garage.core.returns import explained_variance
-from garage.core.spaces import flat_size, flatten_rows
+from garage.core.spaces import check_spec, flat_size, flatten_rows
 from garage.core.state import take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Metrics, State
-from garage.errors import ArgumentError, MismatchError
+from garage.errors import MismatchError
 
 _logger = logging.getLogger(__name__)
 
@@ -31,9 +32,8 @@ class LinearFeatureBaseline(Component):
     """
 
     def __init__(self, env_spec: EnvSpec, *, ridge: float = 1e-5, name: str = "LinearFeatureBaseline") -> None:
-        if not ridge > 0.0:
-            msg = f"LinearFeatureBaseline's ridge must be above 0, got {ridge!r}."
-            raise ArgumentError(msg)
+        check_spec("LinearFeatureBaseline", env_spec)
+        options.check("LinearFeatureBaseline", ridge=(ridge, options.POSITIVE))
         self.spec, self.name, self.ridge = env_spec, name, ridge
         self._coefficients: Array = np.zeros(2 * flat_size(env_spec.observation_space) + 4)
 

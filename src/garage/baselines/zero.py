@@ -3,6 +3,7 @@
 import numpy as np
 
 from garage.core.recipe import Component
+from garage.core.spaces import check_spec
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Metrics, State
 
 
@@ -15,6 +16,7 @@ class ZeroBaseline(Component):
     """
 
     def __init__(self, env_spec: EnvSpec, *, name: str = "ZeroBaseline") -> None:
+        check_spec("ZeroBaseline", env_spec)
         self.spec, self.name = env_spec, name
 
     def initialise(self, generator: np.random.Generator) -> None:

@@ -5,8 +5,10 @@ Every framework's policies act through these, so the same outputs and noise give
 
 import numpy as np
 
+from garage.core import options
 from garage.core.streams import uniforms
 from garage.core.types import Array
+from garage.errors import ArgumentError
 
 _SMALLEST = 2.0**-54
 
@@ -43,3 +45,15 @@ def gaussian_noise(generator: np.random.Generator, n_steps: int, n_dimensions: i
 def gaussian_act(means: Array, stds: Array, noise: Array | None) -> Array:
     """Actions ``[n, n_dimensions]``; the means ``[n, n_dimensions]`` without noise. Stds are ``[n_dimensions]``."""
     return means if noise is None else means + stds * noise
+
+
+def check_stds(owner: str, init_std: float, min_std: float) -> None:
+    """Check that these can be the first and the least standard deviation of a policy.
+
+    Raises:
+        ArgumentError: they cannot, naming ``owner``, whose options they are.
+    """
+    options.check(owner, init_std=(init_std, options.POSITIVE), min_std=(min_std, options.POSITIVE))
+    if min_std > init_std:
+        msg = f"{owner}'s min_std must be at most init_std, got min_std={min_std} and init_std={init_std}."
+        raise ArgumentError(msg)

@@ -17,7 +17,7 @@ from garage.core import acting
 from garage.core.mlp import MLPShape, hidden_sizes_checked
 from garage.core.ports import Objective, UniformNoise
 from garage.core.recipe import Component
-from garage.core.spaces import flat_size, flatten_rows
+from garage.core.spaces import check_spec, flat_size, flatten_rows
 from garage.core.state import take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Infos, State
 from garage.errors import ArgumentError, MismatchError, OrderError
@@ -180,6 +180,7 @@ class CategoricalMLPActor(MLPActor, abc.ABC):
     def __init__(
         self, env_spec: EnvSpec, hidden_sizes: Sequence[int] = (32, 32), *, name: str = "policy", dtype: str = "float32"
     ) -> None:
+        check_spec("CategoricalMLPPolicy", env_spec)
         space = env_spec.action_space
         if not isinstance(space, spaces.Discrete):
             msg = (
@@ -237,6 +238,7 @@ class GaussianMLPActor(MLPActor, abc.ABC):
         name: str = "policy",
         dtype: str = "float32",
     ) -> None:
+        check_spec("GaussianMLPPolicy", env_spec)
         space = env_spec.action_space
         if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
             msg = (
@@ -244,9 +246,7 @@ class GaussianMLPActor(MLPActor, abc.ABC):
                 "For Discrete actions use CategoricalMLPPolicy."
             )
             raise MismatchError(msg)
-        if not 0.0 < min_std <= init_std:
-            msg = f"Expected 0 < min_std <= init_std, got min_std={min_std} and init_std={init_std}."
-            raise ArgumentError(msg)
+        acting.check_stds("GaussianMLPPolicy", init_std, min_std)
         n = math.prod(space.shape)
         super().__init__(env_spec, hidden_sizes, name, dtype, n_outputs=n, n_extra=n)
         self.init_std, self.min_std = init_std, min_std

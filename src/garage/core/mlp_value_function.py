@@ -17,7 +17,7 @@ from garage.core.adam import Adam, Moments
 from garage.core.mlp import MLPShape, hidden_sizes_checked
 from garage.core.recipe import Component
 from garage.core.returns import explained_variance
-from garage.core.spaces import flat_size, flatten_rows
+from garage.core.spaces import check_spec, flat_size, flatten_rows
 from garage.core.state import take
 from garage.core.types import Array, EnvSpec, EpisodeBatch, Metrics, State
 from garage.errors import ArgumentError, MismatchError, OrderError
@@ -89,6 +89,7 @@ class MLPCritic(Component, abc.ABC):
         name: str = "MLPValueFunction",
         dtype: str = "float32",
     ) -> None:
+        check_spec("MLPValueFunction", env_spec)
         if dtype not in {"float32", "float64"}:
             msg = f"dtype must be 'float32' or 'float64', got {dtype!r}."
             raise ArgumentError(msg)

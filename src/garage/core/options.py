@@ -39,6 +39,8 @@ NOT_NEGATIVE = Range("at least 0 and finite", lambda value: _is_number(value) an
 COUNT = Range("an integer of at least 1", lambda value: _is_count(value, 1))
 COUNT_OR_ZERO = Range("an integer of at least 0", lambda value: _is_count(value, 0))
 COUNT_OR_NONE = Range("an integer of at least 1, or None", lambda value: value is None or _is_count(value, 1))
+TEXT = Range("a str", lambda value: isinstance(value, str))
+TEXT_OR_NONE = Range("a str, or None", lambda value: value is None or isinstance(value, str))
 SWITCH = Range("True or False", lambda value: isinstance(value, bool))
 
 

@@ -87,6 +87,7 @@ class Lanes(Protocol):
         ...
 
 
+@runtime_checkable
 class Env(Protocol):
     """A kind of world; its settings never change."""
 
@@ -296,6 +297,7 @@ class DifferentiablePolicy(Policy, Protocol):
         ...
 
 
+@runtime_checkable
 class Baseline(Protocol):
     """Predicts returns and learns from them."""
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from garage.core.ports import Env, Policy
-from garage.core.types import Array
-from garage.errors import MismatchError
+from garage.core.types import Array, EnvSpec
+from garage.errors import ArgumentError, MismatchError
 
 
 def flat_size(space: "spaces.Space[Any]") -> int:
@@ -44,12 +45,36 @@ def flatten_rows(space: "spaces.Space[Any]", observations: Array, dtype: np.dtyp
     return rows if rows.ndim == 2 else rows.reshape(len(rows), -1)  # noqa: PLR2004 - already rows
 
 
+def check_spec(owner: str, env_spec: object) -> None:
+    """Check that something is what an agent may know of a world.
+
+    Raises:
+        ArgumentError: it is not, naming ``owner``, whose argument it is.
+    """
+    if not isinstance(env_spec, EnvSpec):
+        msg = f"{owner}'s env_spec must be an EnvSpec, got {env_spec!r}. With env = GymEnv(...): env_spec=env.spec."
+        raise ArgumentError(msg)
+
+
+def check_wrapped(env: object) -> None:
+    """Check that a world is not one of gymnasium's own.
+
+    Raises:
+        ArgumentError: it is one.
+    """
+    if isinstance(env, gymnasium.Env):
+        msg = f"The env must be one of garage's, got gymnasium's {env}. Wrap it: env = GymEnv(...)."
+        raise ArgumentError(msg)
+
+
 def check_fit(policy: Policy, env: Env) -> None:
     """Check that a policy was built for the spaces of a world.
 
     Raises:
-        MismatchError: it was not.
+        ArgumentError: the world is one of gymnasium's own.
+        MismatchError: the policy was built for others.
     """
+    check_wrapped(env)
     for name in ("observation_space", "action_space"):
         built_for, has = getattr(policy.spec, name), getattr(env.spec, name)
         if built_for != has:

@@ -202,6 +202,13 @@ class GymLanes:
                 f"{self._observation_space} says {self._observation_space.shape}. Correct one of them."
             )
             raise MismatchError(msg)
+        space = self._observation_space
+        if isinstance(space, spaces.Discrete) and not space.start <= array < space.start + space.n:
+            msg = (
+                f"`{call}` of {self._name} returned the observation {array}, which its observation space {space} does "
+                "not have. Correct one of them."
+            )
+            raise MismatchError(msg)
         return array
 
 

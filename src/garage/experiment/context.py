@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from garage import process
-from garage.core.options import plain
+from garage.core import options as ranges
 from garage.errors import ArgumentError, NoSnapshotError
 from garage.experiment.directories import DATA, new_directory, run_of
 from garage.experiment.launch_archive import archive_launch_repository
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_PATH = ranges.Range("a path, or None", lambda value: value is None or isinstance(value, str | Path))
 RESUME_CHOICES = ("auto", "must", "never")
 
 _SAME_ARGUMENTS = "Give the same arguments to go on with it, or --resume never (or another name) to start a new one."
@@ -71,7 +72,7 @@ class ExperimentContext:
 
     def __post_init__(self) -> None:
         for name in ("snapshot_gap", "snapshot_seconds"):
-            object.__setattr__(self, name, plain(getattr(self, name)))
+            object.__setattr__(self, name, ranges.plain(getattr(self, name)))
         retention_of(self)
 
 
@@ -111,12 +112,15 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("snapshot_gap", "snapshot_seconds"):
-            object.__setattr__(self, name, plain(getattr(self, name)))
+            object.__setattr__(self, name, ranges.plain(getattr(self, name)))
         retention_of(self)
-        for name in ("tensorboard", "quiet"):
-            if not isinstance(getattr(self, name), bool):
-                msg = f"{name} must be True or False, got {getattr(self, name)!r}."
-                raise ArgumentError(msg)
+        allowed = {
+            "log_dir": _PATH,
+            **dict.fromkeys(("prefix", "x_axis"), ranges.TEXT),
+            **dict.fromkeys(("name", "keep_best"), ranges.TEXT_OR_NONE),
+            **dict.fromkeys(("archive_launch_repo", "use_existing_dir", "tensorboard", "quiet"), ranges.SWITCH),
+        }
+        ranges.check("wrap_experiment", **{name: (getattr(self, name), each) for name, each in allowed.items()})
         if self.name_parameters not in {None, "passed", "all"}:
             msg = f"name_parameters must be None, 'passed' or 'all', got {self.name_parameters!r}."
             raise ArgumentError(msg)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from garage import process
 from garage.core import options
 from garage.core.ports import Algorithm, Env, Sampler, Stateful
-from garage.core.spaces import check_fit
+from garage.core.spaces import check_fit, check_wrapped
 from garage.core.streams import Streams
 from garage.errors import ArgumentError, OrderError, RecipeError
 from garage.experiment import recipes, restoring, training
@@ -54,6 +54,12 @@ class Trainer:
         eval_every: int | None = None,
         eval_episodes: int | None = None,
     ) -> None:
+        if snapshot_config is not None and not isinstance(snapshot_config, ExperimentContext):
+            msg = (
+                "Trainer's snapshot_config must be the ctxt of an experiment function, or None, got "
+                f"{snapshot_config!r}. For a directory of your choice: Trainer(ExperimentContext('runs/a'))."
+            )
+            raise ArgumentError(msg)
         if on_save_error not in {"raise", "warn"}:
             msg = f"on_save_error must be 'raise' or 'warn', got {on_save_error!r}."
             raise ArgumentError(msg)
@@ -110,6 +116,7 @@ class Trainer:
             n_groups: units of work of a collect; likewise.
 
         Raises:
+            ArgumentError: one of them is something else.
             MismatchError: a policy does not fit the environment.
             OrderError: this trainer has trained or restored already.
         """
@@ -117,6 +124,10 @@ class Trainer:
         if progress.args is not None:
             msg = "This trainer has trained or restored already, with other objects. Use a new Trainer for these."
             raise OrderError(msg)
+        check_wrapped(env)
+        if isinstance(algo, Env) or not isinstance(env, Env):
+            msg = f"Trainer.setup takes an algorithm and an environment, setup(algo, env); got {algo!r} and {env!r}."
+            raise ArgumentError(msg)
         with console():
             for policy in algo.policies().values():
                 check_fit(policy, env)

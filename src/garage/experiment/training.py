@@ -129,7 +129,7 @@ class _Loop:
     def __init__(self, progress: Progress, args: TrainArgs, writer: RunWriter, signals: Signals) -> None:
         self._progress, self._args, self._run = progress, args, progress.need_run("train")
         self._signals, self._fingerprint = signals, progress.fingerprint()
-        self.recorders = Recorders(writer)
+        self.recorders, self._x_axis = Recorders(writer), writer.info.x_axis
         self._clock = time.perf_counter() - progress.stats.elapsed_seconds
         self._unsaved: Capture | None = None
         self._status, self._evaluator = Status(progress, args), TrainingEvaluator(self._run)
@@ -196,15 +196,25 @@ class _Loop:
         self.recorders.record(epoch, row_json(epoch, "", metrics))
         self._status.epoch_ended()
 
+    def _need_metric(self, name: str | None, purpose: str) -> None:
+        """Make sure that the experiment has a metric, or will have it when it is evaluated.
+
+        Raises:
+            ArgumentError: it has not.
+        """
+        found = self._progress.metrics or {}
+        comes_later = self._args.eval_every > 0 and name in EVALUATED
+        if name is not None and name not in found and not comes_later:
+            names = ", ".join(sorted(found))
+            msg = f"There is no metric {name!r} {purpose}; this experiment has: {names}."
+            raise ArgumentError(msg)
+
     def _save_epoch(self, epoch: int, saver: BackgroundWriter, *, is_last: bool) -> None:
         progress, before = self._progress, time.perf_counter()
         seconds_since_last = math.inf if is_last else before - progress.saved_at
-        best = saver.retention.keep_best
-        comes_later = self._args.eval_every > 0 and best in EVALUATED
-        if best is not None and best not in (progress.metrics or {}) and not comes_later:
-            names = ", ".join(sorted(progress.metrics or {}))
-            msg = f"There is no metric {best!r} to keep the best snapshot by; this experiment has: {names}."
-            raise ArgumentError(msg)
+        self._need_metric(saver.retention.keep_best, "to keep the best snapshot by")
+        if epoch == 0 and self._x_axis != "epoch":
+            self._need_metric(self._x_axis, "for the x axis")
         is_saved = saver.retention.saves(epoch, seconds_since_last=seconds_since_last)
         if is_saved:
             progress.saved_at = before

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from garage.core.recipe import Component
+from garage.core.spaces import check_spec
 from garage.core.state import take
 from garage.core.streams import uniforms
 from garage.core.tracked import CapturedGroup, TrackedGroup
@@ -27,6 +28,7 @@ class ReplayBuffer(Component):
     """
 
     def __init__(self, env_spec: EnvSpec, capacity: int) -> None:
+        check_spec("ReplayBuffer", env_spec)
         self.env_spec, self.capacity = env_spec, capacity
         observation, action = _column(env_spec.observation_space), _column(env_spec.action_space)
         columns = {"observations": observation, "next_observations": observation, "actions": action}

@@ -77,9 +77,7 @@ class BoxHead:
     info = "mean"
 
     def __init__(self, space: spaces.Box, init_std: float, min_std: float) -> None:
-        if not 0.0 < min_std <= init_std:
-            msg = f"Expected 0 < min_std <= init_std, got min_std={min_std} and init_std={init_std}."
-            raise ArgumentError(msg)
+        acting.check_stds("ModulePolicy", init_std, min_std)
         self.output_shape = space.shape
         self.meaning = "means of the actions"
         n_dimensions = math.prod(space.shape)
