@@ -165,9 +165,9 @@ def show_plain(text: str) -> None:
 
 
 def table_of(metrics: Mapping[str, Any]) -> str:
-    """Metrics as a table of two columns, sorted by key, numbers to six digits and with their points in one column."""
+    """Metrics as a table of two columns, sorted by key: floats to six digits, all with their points in one column."""
     names = sorted(metrics)
-    numbers = [f"{float(metrics[name]):g}" for name in names]
+    numbers = [f"{metrics[name]:g}" if isinstance(metrics[name], float) else str(metrics[name]) for name in names]
     points = [len(re.split("[.e]", number)[0]) for number in numbers]  # where each has its own, or would have it
     numbers = [" " * (max(points) - point) + number for number, point in zip(numbers, points, strict=True)]
     width = max(map(len, names))
