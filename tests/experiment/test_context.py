@@ -5,9 +5,13 @@ import enum
 import functools
 import inspect
 import logging
+import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -183,6 +187,59 @@ class Colour(enum.IntEnum):
     """A choice."""
 
     RED = 2
+
+
+@wrap_experiment(archive_launch_repo=False)
+def importable(ctxt=None, seed=1):
+    return ctxt.target, seed
+
+
+def test_an_experiment_is_pickled_as_its_function():
+    again = pickle.loads(pickle.dumps(importable))
+    assert (again.name, again.options, again.parameters) == ("importable", importable.options, importable.parameters)
+    assert again(seed=3) == (f"{__name__}:importable", 3)
+    local = quick(prefix="thesis")(lambda ctxt, seed=1: seed)
+    with pytest.raises((AttributeError, pickle.PicklingError), match="local"):
+        pickle.dumps(local)
+    again = pickle.loads(cloudpickle.dumps(local))
+    assert (again.options.prefix, again(seed=5)) == ("thesis", 5)
+
+
+SCRIPT = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+from garage import wrap_experiment
+
+
+@wrap_experiment(archive_launch_repo=False)
+def run(ctxt=None, seed=1):
+    return ctxt.snapshot_dir, seed
+
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        print([pool.submit(run, seed=seed).result() for seed in (1, 2)])
+"""
+
+
+def test_a_pool_of_processes_takes_a_scripts_experiment():
+    Path("script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=False)
+    assert done.stdout == "[('data/local/experiment/run', 1), ('data/local/experiment/run_1', 2)]\n", done.stderr
+
+
+@pytest.mark.parametrize("options", [{"name": "na\udcffme"}, {"log_dir": "a\udcff/b"}, {"use_existing_dir": True}])
+def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_made(options, monkeypatch):
+    if "use_existing_dir" in options:
+        Path("folder\udcff").mkdir()
+        monkeypatch.chdir("folder\udcff")
+    with pytest.raises(ArgumentError, match=r"The path of a run must be UTF-8, got b'.*\\xff.*Rename that folder"):
+        quick(**options)(train)()
+    assert list(Path().iterdir()) == []
+    with pytest.raises(ArgumentError, match="The path of a run must be UTF-8"):
+        new_trainer("ru\udcffn").train(1, 60)
+    assert not Path("ru\udcffn").exists()
 
 
 def plain_function():

@@ -21,7 +21,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from garage import process
 from garage.core import options as ranges
 from garage.errors import ArgumentError, NoSnapshotError
-from garage.experiment.directories import DATA, new_directory, run_of
+from garage.experiment.directories import DATA, check_path, new_directory, run_of
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.experiment.representation import as_json, without_addresses
 from garage.experiment.signals import answered
@@ -158,6 +158,14 @@ class Experiment(Generic[R]):
             raise ArgumentError(msg)
         self._function, self.options, self.parameters = function, options, parameters[1:]
 
+        def remade() -> Experiment[R]:
+            return Experiment(function, options)
+
+        # The name of the function itself is this object's. So pickle finds this one by name, and cloudpickle takes it
+        # by value out of a script, as both do with functions.
+        remade.__module__, remade.__qualname__ = function.__module__, f"{function.__qualname__}.remade"
+        self.remade = remade
+
     def __call__(self, *overrides: Mapping[str, Any], **arguments: Any) -> R:
         """Run the experiment in a directory of its own and return what the function returns."""
         if len(overrides) > 1 or not all(isinstance(override, Mapping) for override in overrides):
@@ -202,6 +210,10 @@ class Experiment(Generic[R]):
             finally:
                 process.set_process_seed(seed)
 
+    def __reduce__(self) -> tuple[Callable[[], "Experiment[R]"], tuple[()]]:
+        """Pickle as the function that it was made of."""
+        return self.remade, ()
+
     @property
     def name(self) -> str:
         """The function's name."""
@@ -224,6 +236,7 @@ class Experiment(Generic[R]):
         """The directory to write to, and whether to go on from what is there."""
         if resume == "never":
             if options.use_existing_dir:
+                check_path(wanted)
                 wanted.mkdir(parents=True, exist_ok=True)
                 return wanted, False
             return new_directory(wanted), False

@@ -11,7 +11,7 @@ import msgspec
 from garage import process
 from garage.errors import ArgumentError, StorageError
 from garage.experiment.context import ExperimentContext
-from garage.experiment.directories import DATA, new_directory
+from garage.experiment.directories import DATA, check_path, new_directory
 from garage.storage.linking import Beginning
 from garage.storage.manifest import Manifest, Parent
 from garage.storage.run_directory import RunDirectory, RunInfo, now
@@ -63,11 +63,12 @@ def destination(config: ExperimentContext | None, origin: Origin | None, seed: i
     one, or with another seed, into ``<name>_1``; else into ``data/local/experiment/<script name>``.
 
     Raises:
-        ArgumentError: a run with another seed would go on in its parent's directory.
+        ArgumentError: a run with another seed would go on in its parent's directory, or the path is not UTF-8.
     """
     in_place = goes_on_in_place(config, origin)
     if config is not None:
         path = Path(config.snapshot_dir)
+        check_path(path)
     elif origin is not None:
         path = origin.path if in_place else new_directory(origin.path)
     else:

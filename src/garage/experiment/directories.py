@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,28 @@ from garage.storage.run_directory import RunDirectory
 DATA = Path("data") / "local"
 
 
+def check_path(path: Path) -> None:
+    """Check that a run may lie there: its files name it, and they are UTF-8.
+
+    Raises:
+        ArgumentError: it may not.
+    """
+    name = os.fsencode(path.absolute())
+    try:
+        name.decode()
+    except UnicodeDecodeError as error:
+        msg = f"The path of a run must be UTF-8, got {name!r}. Rename that folder, or write to another one."
+        raise ArgumentError(msg) from error
+
+
 def new_directory(wanted: Path) -> Path:
     """Make ``wanted``, or the first of ``wanted_1``, ``wanted_2`` … that is not there yet.
 
     Raises:
+        ArgumentError: a run may not lie there.
         WriteError: the operating system refuses.
     """
+    check_path(wanted)
     index, disk = 0, Disk()
     disk.make_folder(wanted.parent)
     while True:
