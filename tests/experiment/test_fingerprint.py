@@ -44,7 +44,11 @@ def test_a_run_keeps_both():
     assert found["environment"]["action_space"] == "Discrete(2)"
     manifest = json.loads(Path("run/snapshots/000000.json").read_text())
     policies = {"policy": "garage.np.policies.CategoricalMLPPolicy"}
+    objects = {key: manifest["fingerprint"].pop(key) for key in ("settings", "code")}
     assert manifest["fingerprint"] == found["fingerprint"] | {"policies": policies}
+    assert objects["settings"]["algo.discount"] == "0.99"
+    assert objects["settings"]["algo.policy.hidden_sizes"] == "(4)"
+    assert list(objects["code"].values()) == [{}]
 
 
 def test_packages_are_those_that_are_installed(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from garage.experiment.context import ExperimentContext
 from garage.experiment.destination import Origin
 from garage.experiment.fingerprint import fingerprint
 from garage.experiment.run_state import Run
+from garage.experiment.settings import settings
 from garage.experiment.surroundings import ProcessAlone
 from garage.storage.writer import RunWriter
 
@@ -36,6 +37,7 @@ class Progress:
         metrics: of the last finished epoch, or None.
         origin: the snapshot that was restored, or None.
         generators: the states of the process's generators in it, or None.
+        changes: what the objects are otherwise than those that it was saved with, one line each.
         writer: of the run, if anything has been written since the last ``restore``.
         saved_at: when the last epoch was saved, on the clock of ``time.perf_counter``.
     """
@@ -53,6 +55,7 @@ class Progress:
     metrics: dict[str, Any] | None = None
     origin: Origin | None = None
     generators: dict[str, Any] | None = None
+    changes: tuple[str, ...] = ()
     writer: RunWriter | None = None
     saved_at: float = -math.inf
 
@@ -85,7 +88,8 @@ class Progress:
         return process.computing(self.n_threads or 1)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides over last bits, at present."""
-        policies = self.need_run("restore").algo.policies()
+        """What decides over numbers, at present: versions and machine, and the objects' settings and code."""
+        run = self.need_run("restore")
+        policies = run.algo.policies()
         kinds = {name: f"{type(policy).__module__}.{type(policy).__qualname__}" for name, policy in policies.items()}
-        return {**fingerprint(), "policies": kinds}
+        return {**fingerprint(), "policies": kinds, **settings(run.algo, run.env)}

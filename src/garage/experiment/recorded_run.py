@@ -41,6 +41,19 @@ class RecordedRun:
         epochs = ((row.get("epoch"), row) for row in rows)
         return {epoch: row for epoch, row in epochs if type(epoch) is int and (last is None or epoch <= last)}
 
+    def changes(self) -> list[str]:
+        """Where it went on with other objects, one line each."""
+        found = []
+        for path in dict.fromkeys([*(stretch.path for stretch in self.history.stretches), self.path]):
+            for event in SnapshotStore(path).directory.events():
+                lines = event.get("changes")
+                if event.get("event") == "changed" and isinstance(lines, list):
+                    found.append(
+                        f"From epoch {event.get('epoch')} on, {path} was trained with other objects than before: "
+                        f"{'; '.join(map(str, lines))}. Epochs before that cannot be computed with the later ones."
+                    )
+        return found
+
     def digest(self, epoch: int) -> str | None:
         """What was recorded, or None."""
         digest = self.rows.get(epoch, {}).get("digest")

@@ -127,7 +127,7 @@ def rerun(request: Request) -> Iterator[Message]:
         rerunning.begin(anew=which is None)
         begins = f"recipe and seed {rerunning.run.seed}" if which is None else f"epoch {snapshot.manifest.epoch}"
         with contextlib.closing(rerunning), rerunning.progress.threads():
-            notes += [*snapshot.problems, *rerunning.notes()]
+            notes += [*snapshot.problems, *record.changes(), *rerunning.notes()]
             yield Plan(first=first, last=last, begins=begins, notes=notes)
             yield from rerunning.epochs(last)
 

@@ -9,9 +9,12 @@ import numpy as np
 from garage.core.ports import Rung
 from garage.core.types import State
 from garage.experiment.fingerprint import differences
+from garage.experiment.settings import changes
 from garage.storage.store import StoredSnapshot
 
 _LAST_BITS = "The numbers may differ from the original's in their last bits"
+_OTHER_OBJECTS = "The objects are not those that the run was trained with, so it is another experiment from here on"
+_OF_OBJECTS = ("settings", "code")
 _MEANINGS = {
     "garage": "Another version of garage may compute other numbers",
     "gymnasium": "Worlds of another version may step otherwise",
@@ -22,7 +25,7 @@ _MEANINGS = {
 
 
 def report(snapshot: StoredSnapshot, present: Mapping[str, Any], lost: Sequence[str]) -> list[str]:
-    """At most five lines; none if all came back exactly, and nothing differs.
+    """At most six lines; none if all came back exactly, and nothing differs.
 
     Args:
         snapshot: what was restored.
@@ -35,7 +38,11 @@ def report(snapshot: StoredSnapshot, present: Mapping[str, Any], lost: Sequence[
 def consequences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """What differs between two fingerprints, one line for each thing that it can mean."""
     found: dict[str, list[str]] = {}
-    for line in differences(recorded, present):
+    others = changes(recorded, present)
+    if others:
+        found[_OTHER_OBJECTS] = others
+    of_process = [{key: value for key, value in side.items() if key not in _OF_OBJECTS} for side in (recorded, present)]
+    for line in differences(*of_process):
         found.setdefault(_MEANINGS.get(line.partition(":")[0], _LAST_BITS), []).append(line)
     return [f"{meaning}: {'; '.join(lines)}" for meaning, lines in found.items()]
 

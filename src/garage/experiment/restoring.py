@@ -18,6 +18,7 @@ from garage.experiment.fingerprint import recorded_threads
 from garage.experiment.progress import Progress
 from garage.experiment.restore_report import report
 from garage.experiment.run_state import Run, load_state, restored_episodes
+from garage.experiment.settings import changes
 from garage.experiment.surroundings import ProcessAlone
 from garage.experiment.trust import need_trust
 from garage.storage.lock import holder_of, in_use
@@ -72,8 +73,10 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
         logger.info("%s", line)
     progress.n_threads = progress.n_threads or recorded_threads(manifest.fingerprint)
     with progress.threads():
-        for line in report(snapshot, progress.fingerprint(), lost):
+        present = progress.fingerprint()
+        for line in report(snapshot, present, lost):
             logger.warning("%s", line)
+    progress.changes = tuple(changes(manifest.fingerprint, present))
     progress.generators = take(snapshot.state, "process", "the run")
     if not origin.reseeded:
         with loading(f"epoch {manifest.epoch} of {path}"):

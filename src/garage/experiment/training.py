@@ -52,6 +52,9 @@ def train(progress: Progress, args: TrainArgs, *, on_save_error: str) -> float:
     run, progress.args = progress.need_run("train"), args
     with writing(progress) as writer, closing(run.collector), Signals(_epoch_seconds(progress.stats)) as signals:
         writer.add_event("resume" if resumed else "start", epoch=args.start_epoch, **args.as_json())
+        if progress.changes:
+            writer.add_event("changed", epoch=args.start_epoch, changes=progress.changes)
+            progress.changes = ()
         loop = _Loop(progress, args, writer, signals)
         logger.info("Obtaining samples...")
         progress.is_whole = False
