@@ -55,7 +55,11 @@ def test_what_changed_in_the_script_is_said_before_its_run_goes_on(garage):
     assert auto(5, discounted.replace("GAIN = 1.0", "GAIN = 2.0")).endswith(": env.world: its code has changed")
     assert OTHER not in garage("resume", run, "--n-epochs", 6).stdout  # by the recipe, whatever the script is now
 
-    changed = [event for event in map(json.loads, (run / "events.jsonl").read_text().splitlines()) if event["event"] == "changed"]
+    changed = [
+        event
+        for event in map(json.loads, (run / "events.jsonl").read_text().splitlines())
+        if event["event"] == "changed"
+    ]
     assert [(event["epoch"], event["changes"]) for event in changed] == [
         (2, ["algo.discount: 0.99 when saved, 0.5 now"]),
         (4, ["env.world: its code has changed"]),
