@@ -141,7 +141,7 @@ def test_in_place_from_the_newest(which, six_digests):
 
 
 def test_from_an_older_one_beside_it(six_digests):
-    trained("run", 4, context={"snapshot_mode": "all", "x_axis": "TotalTime"})
+    trained("run", 4, context={"snapshot_mode": "all", "x_axis": "policy/Entropy"})
     before = everything_below("run")
     trainer = restored("run", 1)
     trainer.resume(n_epochs=6)
@@ -151,7 +151,7 @@ def test_from_an_older_one_beside_it(six_digests):
     assert kept("run_1") == [1, 2, 3, 4, 5]
     fork = info("run_1")
     assert (fork.parent.run, fork.parent.epoch, fork.parent.digest) == (info("run").id, 1, six_digests[1])
-    assert (fork.name, fork.snapshot_mode, fork.x_axis, fork.seed) == ("run_1", "all", "TotalTime", 1)
+    assert (fork.name, fork.snapshot_mode, fork.x_axis, fork.seed) == ("run_1", "all", "policy/Entropy", 1)
     restored("run", 0).resume(n_epochs=2)
     assert digests("run_2") == six_digests[:2]
 
@@ -344,6 +344,31 @@ def test_a_seed_that_is_set_after_restoring_forks_too():
     assert digests("run_1")[:2] == digests("run")
     trained("undisturbed", 4)
     assert digests("run_1")[2:] != digests("undisturbed")[2:]
+
+
+def test_a_seed_that_comes_too_late_changes_no_number_and_is_said(capsys, six_digests):
+    late = r"The seed 7 was set too late for this run, which goes on with 1: call set_seed before setup"
+    trainer = new_trainer("run")
+    set_seed(7)
+    for go_on in (lambda: trainer.train(3, 60), lambda: trainer.resume(n_epochs=6)):
+        capsys.readouterr()
+        go_on()
+        assert capsys.readouterr().out.count(late) == 1
+    assert digests("run") == six_digests
+    set_seed(1)
+    trainer.resume(n_epochs=7)
+    assert "too late" not in capsys.readouterr().out
+
+
+def test_a_snapshot_of_before_training_asks_how_much_there_is_to_be(six_digests):
+    new_trainer("run").save(0)
+    for given in ({}, {"n_epochs": 6}, {"batch_size": 60}):
+        trainer = restored("run")
+        with pytest.raises(ArgumentError, match=r"saved before any training.*resume\(n_epochs=\.\.\., batch_size="):
+            trainer.resume(**given)
+    trainer.resume(n_epochs=5, batch_size=60)
+    trainer.resume(n_epochs=6)
+    assert digests("run") == six_digests
 
 
 def test_damaged_stored_episodes_leave_the_state_whole():

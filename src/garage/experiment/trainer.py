@@ -280,6 +280,8 @@ class Trainer:
 
         Raises:
             OrderError: neither ``restore`` nor ``train`` was called before.
+            ArgumentError: an argument is out of range; or one is missing, as the restored snapshot was saved before
+                any training.
             NothingLeftError: the run has already reached ``n_epochs``.
             Preempted, KeyboardInterrupt: see `train`.
         """
@@ -288,6 +290,12 @@ class Trainer:
             msg = "resume needs something to go on from: call restore(directory) or train(...) first."
             raise OrderError(msg)
         progress.need_whole_state()
+        if progress.writer is None and not progress.stats.last_itr and None in (n_epochs, batch_size):
+            msg = (
+                "This snapshot was saved before any training, so it does not say how much of it there is to be. Give "
+                "both: resume(n_epochs=..., batch_size=...), or garage resume --n-epochs N --batch-size N."
+            )
+            raise ArgumentError(msg)
         args = progress.args.changed(
             n_epochs=n_epochs,
             batch_size=batch_size,

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import closing
 
+from garage import process
 from garage.errors import ArgumentError, NothingLeftError, StorageError
 from garage.experiment import watching
 from garage.experiment.arguments import Stats, TrainArgs
@@ -50,6 +51,14 @@ def train(progress: Progress, args: TrainArgs, *, on_save_error: str) -> float:
     check_evaluable(progress.need_run("train").env, args)
     resumed = progress.stats.total_epoch >= 0
     run, progress.args = progress.need_run("train"), args
+    seed = process.get_seed()
+    if seed not in {None, run.seed}:
+        logger.warning(
+            "The seed %d was set too late for this run, which goes on with %d: call set_seed before setup, or, for a "
+            "fork, before restore in a new Trainer",
+            seed,
+            run.seed,
+        )
     with writing(progress) as writer, closing(run.collector), Signals(_epoch_seconds(progress.stats)) as signals:
         writer.add_event("resume" if resumed else "start", epoch=args.start_epoch, **args.as_json())
         if progress.changes:
