@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from garage.cli import snapshot_name
+from garage.cli.completing import snapshots_of
 from garage.cli.output import print_json, ranges
-from garage.cli.run_names import snapshots_of
 from garage.cli.terminal import echo
 from garage.errors import DamagedError
 from garage.storage import comparison

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from garage.cli.completing import runs_of
 from garage.cli.output import print_json, print_table
-from garage.cli.run_names import runs_of
 from garage.cli.run_summary import runs_below, say_unreadable
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError

@@ -9,8 +9,8 @@ import numpy as np
 
 from garage import process
 from garage.cli import recorded_mode, snapshot_name
+from garage.cli.completing import snapshots_of
 from garage.cli.output import pairs, print_json
-from garage.cli.run_names import snapshots_of
 from garage.cli.terminal import echo
 from garage.core.greedy_policy import GreedyPolicy
 from garage.core.spaces import check_fit

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from garage.cli import parameters, snapshot_name
-from garage.cli.run_names import snapshots_of
+from garage.cli.completing import snapshots_of
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.storage import fork as forking

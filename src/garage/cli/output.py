@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 import click
 
 from garage.cli.terminal import echo
+from garage.core.durations import in_words
 from garage.storage.run_directory import pretty
-
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def print_json(value: object) -> None:
@@ -56,5 +55,4 @@ def age(moment: str | None) -> str:
         seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
     except (ValueError, TypeError, OverflowError):  # no time, or one without a zone
         return "?"
-    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), _UNITS[-1])
-    return f"{seconds // size} {unit}"
+    return in_words(seconds, n_units=1)

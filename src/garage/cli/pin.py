@@ -3,7 +3,7 @@
 import click
 
 from garage.cli import snapshot_name
-from garage.cli.run_names import snapshots_of
+from garage.cli.completing import snapshots_of
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.storage import pins

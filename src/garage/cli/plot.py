@@ -8,8 +8,8 @@ from typing import Any
 import click
 import numpy as np
 
+from garage.cli.completing import runs_of
 from garage.cli.output import print_json, print_table
-from garage.cli.run_names import runs_of
 from garage.cli.run_summary import RETURN, runs_below, say_unreadable
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError

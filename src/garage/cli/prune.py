@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from garage.cli.completing import runs_of
 from garage.cli.output import print_json, ranges
-from garage.cli.run_names import runs_of
 from garage.cli.terminal import echo
 from garage.storage import prune as pruning
 from garage.storage.run_directory import RunDirectory

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from garage.cli import snapshot_name
-from garage.cli.run_names import snapshots_of
+from garage.cli.completing import snapshots_of
 from garage.cli.terminal import echo
 from garage.core.spaces import check_fit
 from garage.envs import GymEnv

@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from garage.cli import recorded_mode, snapshot_name
+from garage.cli.completing import runs_of
 from garage.cli.output import print_json
-from garage.cli.run_names import runs_of
 from garage.cli.terminal import echo
 from garage.experiment.rerun import Compared, Message, Parted, Plan, Request
 from garage.experiment.scratch import rerun_elsewhere

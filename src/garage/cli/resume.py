@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from garage.cli import recorded_mode, samplers, snapshot_name
-from garage.cli.run_names import runs_of
+from garage.cli.completing import runs_of
 from garage.errors import NothingLeftError
 from garage.experiment import portable
 from garage.experiment.recipes import surroundings_of

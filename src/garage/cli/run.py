@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from garage.cli import experiment_files, parameters, samplers
-from garage.cli.run_names import files
+from garage.cli.completing import files
 from garage.errors import GarageError, NothingLeftError
 from garage.experiment import portable
 from garage.experiment.context import RESUME_CHOICES, launch

@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from garage.cli import show_lines, snapshot_name
+from garage.cli.completing import snapshots_of
 from garage.cli.output import print_json, ranges
-from garage.cli.run_names import snapshots_of
 from garage.cli.run_summary import summarise
 from garage.cli.show_lines import View, group_size, leaf_size
 from garage.cli.terminal import echo

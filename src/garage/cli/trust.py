@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from garage.cli.completing import runs_of
 from garage.cli.output import pairs, ranges
-from garage.cli.run_names import runs_of
 from garage.cli.terminal import plain
 from garage.errors import DamagedError, SigningKeyError
 from garage.storage.manifest import Manifest

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
+from garage.cli.completing import runs_of
 from garage.cli.output import print_json, ranges
-from garage.cli.run_names import runs_of
 from garage.cli.terminal import echo
 from garage.errors import DamagedError, FormatVersionError, InUseError, SigningKeyError
 from garage.storage.lock import holder_of

@@ -3,11 +3,11 @@
 import time
 from collections import deque
 
+from garage.core.durations import in_words
 from garage.experiment.arguments import TrainArgs
 from garage.experiment.progress import Progress
 
 _EPOCHS_REMEMBERED = 10
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 class Status:
@@ -43,14 +43,3 @@ class Status:
             said += [f"{self._rate:,.0f} steps/s", f"return {average:.5g}", f"{in_words(max(left, 0.0))} left"]
         age = now - self._progress.saved_at
         return [*said, "nothing saved yet" if age == float("inf") else f"saved {in_words(age)} ago"]
-
-
-def in_words(seconds: float) -> str:
-    """A time in its two largest units, such as ``2 h 5 min``; whole seconds."""
-    whole = int(seconds)
-    for index, (unit, size) in enumerate(_UNITS):
-        if whole >= size:
-            more = _UNITS[index + 1 : index + 2]
-            rest = [f"{whole % size // smaller} {name}" for name, smaller in more if whole % size // smaller]
-            return " ".join([f"{whole // size} {unit}", *rest])
-    return "0 s"

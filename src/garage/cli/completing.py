@@ -1,4 +1,4 @@
-"""Names of runs, for shells that complete them."""
+"""What shells complete: runs, their snapshots, files."""
 
 from pathlib import Path
 
