@@ -10,6 +10,7 @@ from gymnasium.envs import registration
 
 from garage.core.ports import Lanes, Rung
 from garage.core.recipe import Component
+from garage.core.registrations import registration_of
 from garage.core.types import EnvSpec
 from garage.envs.gym_lanes import GymLanes
 from garage.envs.native import native_lanes_of
@@ -48,7 +49,8 @@ class GymEnv(Component):
     an episode that was left in the middle goes on in another process.
 
     An instance is made again from its ``spec``, if that gives an equal environment, and is pickled as that spec.
-    Otherwise the instance itself is the only lane, and a warning says why.
+    Otherwise the instance itself is the only lane, and a warning says why. An id that is not gymnasium's own is pickled
+    as what is registered under it, so that it can be made where nobody has registered it.
 
     Args:
         world: an id for ``gymnasium.make``, a gymnasium ``EnvSpec``, a callable that returns a new environment at
@@ -83,17 +85,21 @@ class GymEnv(Component):
             max_episode_length = _positive("max_episode_length", max_episode_length)
         with generators_untouched(), ExitStack() as finally_:
             self._source = _source(world, max_episode_length, kwargs)
+            env = self._source.build()
+            if self._source.copies:
+                finally_.callback(env.close)
+            made_again_by = None
             if isinstance(world, gymnasium.Env) and isinstance(self._source, RegisteredWorld):
-                # An instance may hold windows, sockets or megabytes; its spec makes the same world.
+                made_again_by = self._source.world  # an instance may hold windows, sockets or megabytes
+            elif isinstance(world, str):
+                made_again_by = registration_of(env, kwargs)  # another process need not have registered it
+            if made_again_by is not None:
                 options = {
                     "max_episode_length": max_episode_length,
                     "native_lanes": native_lanes,
                     "fresh_episodes": fresh_episodes,
                 }
-                self._constructor_call = ((self._source.world,), options)
-            env = self._source.build()
-            if self._source.copies:
-                finally_.callback(env.close)
+                self._constructor_call = ((made_again_by,), options)
             check_spaces(self._source.name, env)
             check_no_statistics(self._source.name, env)
             own_limit = own_step_limit(env)

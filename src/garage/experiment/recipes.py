@@ -89,7 +89,9 @@ def load(recipe: bytes) -> tuple[Any, Any]:
     try:
         try:
             algo, env = unpickled(pickled)
-        except ModuleNotFoundError:
+        except Exception as error:
+            if _missing_module(error) is None:
+                raise
             # The script's folder was importable when the recipe was made; it stays so for what is imported later.
             sys.path.append(header.folder)
             importlib.invalidate_caches()
@@ -98,16 +100,17 @@ def load(recipe: bytes) -> tuple[Any, Any]:
             except BaseException:
                 sys.path.remove(header.folder)
                 raise
-    except ModuleNotFoundError as error:
-        # Of a package that is missing as a whole, only the modules that were needed are recorded.
-        inside = [file for name, file in header.modules.items() if f"{name}.".startswith(f"{error.name}.")]
-        place = f"It was at {inside[0]}" if inside else f"The script lay in {header.folder}"
-        msg = (
-            f"Cannot rebuild the experiment: there is no module {error.name!r}. {place}. "
-            "Put its folder on PYTHONPATH, or install it; or call trainer.setup(algo, env) before restore."
-        )
-        raise RecipeError(msg) from error
     except Exception as error:
+        missing = _missing_module(error)
+        if missing is not None:
+            # Of a package that is missing as a whole, only the modules that were needed are recorded.
+            inside = [file for name, file in header.modules.items() if f"{name}.".startswith(f"{missing}.")]
+            place = f"It was at {inside[0]}" if inside else f"The script lay in {header.folder}"
+            msg = (
+                f"Cannot rebuild the experiment: there is no module {missing!r}. {place}. "
+                "Put its folder on PYTHONPATH, or install it; or call trainer.setup(algo, env) before restore."
+            )
+            raise RecipeError(msg) from error
         msg = (
             f"Cannot rebuild the experiment: {type(error).__name__}: {str(error).rstrip('.')}. Did its code change, or "
             f"does a script in {header.folder} register something first? Import that before restore, or call "
@@ -115,6 +118,13 @@ def load(recipe: bytes) -> tuple[Any, Any]:
         )
         raise RecipeError(msg) from error
     return algo, env
+
+
+def _missing_module(error: BaseException | None) -> str | None:
+    """The module that was not found, if an error came of that, as where a world's registration names one."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    return None if error is None else error.name
 
 
 def dump_opaque(path: str, part: object) -> bytes:

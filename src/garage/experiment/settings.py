@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from blake3 import blake3
+from gymnasium.envs import registration
 
 from garage.core.options import plain
 from garage.core.recipe import Component
@@ -111,6 +112,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 - users' own classes
         text = f"{value.dtype}{list(value.shape)} {blake3(value.tobytes()).hexdigest()[:12]}"
     elif isinstance(value, partial):
         text = f"partial of {_text(value.func)} with {_text(value.args)} and {_text(value.keywords)}"
+    elif isinstance(value, registration.EnvSpec):
+        text = repr(value.id) + (f" with {_text(value.kwargs)}" if value.kwargs else "")
     elif isinstance(value, type | FunctionType):
         closed_over = _closed_over(value) if isinstance(value, FunctionType) else {}
         text = value.__qualname__ + (f" with {_text(closed_over)}" if closed_over else "")
@@ -127,6 +130,11 @@ def _closed_over(function: FunctionType) -> dict[str, Any]:
 def _code_digest(value: object) -> str | None:
     """Of the user's own code that a value is made of; None if there is none."""
     definition = value.func if isinstance(value, partial) else value
+    if isinstance(value, registration.EnvSpec):
+        definition = value.entry_point
+        if isinstance(definition, str):
+            module, _, name = definition.partition(":")
+            definition = getattr(sys.modules.get(module), name, None)
     definition = definition if isinstance(definition, type | FunctionType) else type(definition)
     pieces = list(_pieces(definition, set()))
     return blake3("\n".join(pieces).encode()).hexdigest()[:12] if pieces else None

@@ -1,21 +1,19 @@
 """Pickling worlds and policies for workers, and naming what cannot be pickled."""
 
 import copyreg
-import importlib
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from types import FunctionType, MethodType
 from typing import Any
 
 import cloudpickle
 import gymnasium
-from gymnasium.envs import registration
 
 from garage.core.ports import Env, Policy, Stateful
 from garage.core.recipe import Component
+from garage.core.registrations import is_gymnasiums_own, standing_alone
 from garage.core.types import State
 from garage.errors import GarageError, UnsendableError, WorldError
 from garage.sampler.actors import actor_call
@@ -24,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 PROTOCOL = 5
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type)
-_OWN_WORLDS = "gymnasium."
 
 
 def pickled_env(env: Env) -> bytes:
@@ -171,23 +168,9 @@ def _registrations(names: tuple[tuple[str, int], ...]) -> bytes:
     pickles = []
     for name, _ in names:
         spec = gymnasium.registry[name]
-        if not _module_of(spec.entry_point).startswith(_OWN_WORLDS):
+        if not is_gymnasiums_own(spec):
             try:
-                pickles.append(_pickled(f"gymnasium.registry[{name!r}]", _named(spec), keeps_learned=False))
+                pickles.append(_pickled(f"gymnasium.registry[{name!r}]", standing_alone(spec), keeps_learned=False))
             except UnsendableError as error:  # see `register_worlds`
                 logger.debug("%s", error)
     return bytes(cloudpickle.dumps(pickles, protocol=PROTOCOL))
-
-
-def _module_of(entry_point: object) -> str:
-    if isinstance(entry_point, str):
-        return entry_point.partition(":")[0]
-    return str(getattr(entry_point, "__module__", "")) or "None"
-
-
-def _named(spec: registration.EnvSpec) -> registration.EnvSpec:
-    """A spec that needs no ``__main__``, which is another module in a worker."""
-    if not isinstance(spec.entry_point, str) or not spec.entry_point.startswith("__main__:"):
-        return spec
-    name = spec.entry_point.partition(":")[2]
-    return replace(spec, entry_point=getattr(importlib.import_module("__main__"), name))
