@@ -162,6 +162,11 @@ class Rollout:
         return int(self._struct.n_wanted)
 
     @property
+    def n_steps(self) -> int:
+        """Taken so far."""
+        return int(self._struct.n_rows)
+
+    @property
     def seconds(self) -> tuple[float, float]:
         """Spent in the world and in the policy."""
         return self._struct.world_seconds, self._struct.policy_seconds

@@ -8,6 +8,7 @@ from garage.kernels.rollout import CompiledActing, CompiledWorld, Need, Quota, R
 from garage.sampler.episodes import Episodes
 from garage.sampler.in_flight import InFlight
 from garage.sampler.noise_blocks import NOISE_BLOCK_STEPS, Block, NoiseBlocks
+from garage.sampler.patience import Patience
 
 
 @final
@@ -26,6 +27,7 @@ class CompiledRollout:
         self._rollout = Rollout(*kernels, quota)
         self._episodes = Episodes(group)
         self._noise = NoiseBlocks(group.policy)
+        self._patience = Patience(group)
         if group.carried:
             carried = InFlight.from_state(group.carried)
             self._episodes.take_up(carried)
@@ -38,6 +40,8 @@ class CompiledRollout:
                 self._draw_episodes(self._rollout.n_wanted)
             else:
                 self._draw_noise()
+            if self._rollout.n_steps >= self._patience.ends_at:
+                self._patience.lose(self._rollout.n_steps)
 
     @property
     def seconds(self) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from garage.sampler.compiled_rollout import CompiledRollout
 from garage.sampler.episodes import Episodes
 from garage.sampler.in_flight import InFlight
 from garage.sampler.noise_ahead import NoiseAhead
+from garage.sampler.patience import Patience
 from garage.sampler.step_log import StepLog
 
 _TERMINATED, _TRUNCATED, _CUT = (int(end) for end in (End.TERMINATED, End.TRUNCATED, End.CUT))
@@ -95,6 +96,8 @@ class _Rollout:
         self._running: dict[int, int] = {}
         """Numbers of episodes, by lane."""
         self._noise = NoiseAhead(group.policy, lanes.n)
+        self._patience = Patience(group)
+        self._silent_until = self._patience.ends_at
         self._log = StepLog(lanes.n, f"{group.env} and `{group.policy.name}`")
 
     def begin(self) -> None:
@@ -134,6 +137,9 @@ class _Rollout:
         self.memory = memory
         self._n_steps += self.active.size
         self._clock += 1
+        if self._n_steps >= self._silent_until:
+            self._patience.lose(self._n_steps)
+            self._silent_until = self._patience.ends_at
         (ended,) = (terminated | truncated).nonzero()
         if ended.size:
             self._finish(ended, transition)
