@@ -1,5 +1,6 @@
 """launch: what `garage run --resume` does."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -218,3 +219,15 @@ def test_experiments_that_it_starts_itself_are_new_ones():
         return run(n_epochs=1).snapshot_dir
 
     assert [launch(outer, {}, resume="never").name for _ in range(2)] == ["run", "run_1"]
+
+
+def test_a_start_that_trains_nothing_is_none_that_the_run_went_on_with():
+    launch(run, {}, resume="auto")
+    provenance = EXPERIMENTS / "run" / "provenance.json"
+    as_written = provenance.read_bytes()
+    with pytest.raises(NothingLeftError):
+        launch(run, {}, resume="auto")
+    trainer = Trainer()
+    trainer.restore(EXPERIMENTS / "run")
+    trainer.resume(n_epochs=4)
+    assert len(json.loads(provenance.read_bytes())["earlier"]) == 1

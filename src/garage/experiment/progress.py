@@ -39,6 +39,7 @@ class Progress:
         generators: the states of the process's generators in it, or None.
         changes: what the objects are otherwise than those that it was saved with, one line each.
         writer: of the run, if anything has been written since the last ``restore``.
+        has_provenance: whether what this process was started with is written for that writer.
         saved_at: when the last epoch was saved, on the clock of ``time.perf_counter``.
     """
 
@@ -57,6 +58,7 @@ class Progress:
     generators: dict[str, Any] | None = None
     changes: tuple[str, ...] = ()
     writer: RunWriter | None = None
+    has_provenance: bool = False
     saved_at: float = -math.inf
 
     def need_run(self, call: str) -> Run:

@@ -61,6 +61,7 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
         run.seed = Streams(take(take(snapshot.state, "counters", "the run"), "seed", "the counters")).seed
     origin = _with_seed(run, Origin(path, manifest, run.seed, newest=newest, reseeded=False))
     progress.writer, progress.origin, progress.is_whole = None, origin, True
+    progress.has_provenance = False
     progress.args = args
     progress.metrics = dict(manifest.metrics) or None
     progress.stats = Stats(

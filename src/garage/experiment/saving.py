@@ -59,10 +59,17 @@ def writing(progress: Progress) -> Iterator[RunWriter]:
         if begins:
             for problem in writer.problems:
                 logger.warning("%s", problem)
-            found = provenance(progress.need_run("save").env, writer.directory.provenance())
-            writer.write_file(writer.directory.provenance_path.name, pretty(found))
             logger.info("Writing to %s", writer.directory.path)
         yield writer
+
+
+def write_provenance(progress: Progress, writer: RunWriter) -> None:
+    """What this process was started with, once it changes the run: not if it only looks, cleans up or is refused."""
+    if progress.has_provenance:
+        return
+    found = provenance(progress.need_run("save").env, writer.directory.provenance())
+    writer.write_file(writer.directory.provenance_path.name, pretty(found))
+    progress.has_provenance = True
 
 
 def tidy(progress: Progress) -> None:

@@ -18,7 +18,7 @@ from garage.experiment.executors import sampler_for
 from garage.experiment.metric_frame import metric_frame
 from garage.experiment.progress import Progress
 from garage.experiment.run_state import Run
-from garage.experiment.saving import capture, writing
+from garage.experiment.saving import capture, write_provenance, writing
 from garage.recording.console import console
 from garage.storage.run_directory import RunDirectory
 
@@ -223,6 +223,7 @@ class Trainer:
             msg = f"Cannot save epoch {epoch!r}: expected {expected}."
             raise ArgumentError(msg)
         with console(), writing(progress) as writer:
+            write_provenance(progress, writer)
             writer.commit(capture(progress, epoch, progress.fingerprint()), requested=True)
 
     def restore(self, from_dir: str | Path, from_epoch: int | str = "last", *, trust: bool = False) -> TrainArgs:

@@ -17,7 +17,7 @@ from garage.experiment.evaluation import EVALUATED, TrainingEvaluator, check_eva
 from garage.experiment.progress import Progress
 from garage.experiment.recorders import Recorders
 from garage.experiment.run_state import compute_epoch
-from garage.experiment.saving import capture, tidy, writing
+from garage.experiment.saving import capture, tidy, write_provenance, writing
 from garage.experiment.signals import Signals
 from garage.experiment.status import Status
 from garage.experiment.viewing.plot import Plot
@@ -141,7 +141,8 @@ class _Loop:
     def __init__(self, progress: Progress, args: TrainArgs, writer: RunWriter, signals: Signals) -> None:
         self._progress, self._args, self._run = progress, args, progress.need_run("train")
         self._signals, self._fingerprint = signals, progress.fingerprint()
-        self.recorders, self._x_axis = Recorders(writer), writer.info.x_axis
+        self.recorders, self._writer = Recorders(writer), writer
+        self._x_axis = writer.info.x_axis
         self._clock = time.perf_counter() - progress.stats.elapsed_seconds
         self._unsaved: Capture | None = None
         self._status, self._evaluator = Status(progress, args), TrainingEvaluator(self._run)
@@ -163,6 +164,7 @@ class _Loop:
             try:
                 for epoch in range(self._args.start_epoch, self._args.n_epochs):
                     self._signals.check()
+                    write_provenance(self._progress, self._writer)
                     watching.show(epoch, self._run)
                     self._epoch(epoch, saver)
                     self._plot.after(epoch)
