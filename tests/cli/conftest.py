@@ -140,7 +140,7 @@ def family(four_epochs, tmp_path_factory):
     garage = Commands(tmp_path_factory.mktemp("family"))
     shutil.copytree(four_epochs, garage.folder, dirs_exist_ok=True)
     run = garage.run_path.relative_to(garage.folder)
-    garage("fork", f"{run}@1", "tuned", "--seed", 7, "--n-epochs", 6)
+    garage("fork", f"{run}@1", "tuned", "--seed", 7)
     garage("resume", run.with_name("tuned"))
     garage("resume", run.with_name("tuned"), "--n-epochs", 6, "--batch-size", 300)
     garage("fork", run.with_name("tuned"), "grandchild", "--fails")

@@ -1,19 +1,67 @@
 import json
+import shlex
 import shutil
 
 import pytest
 
 
+def printed_command(printed):
+    """The words after `garage` of the command that goes on, with the file's name in it."""
+    (line,) = [line for line in printed.splitlines() if line.startswith(("To go on", "To continue", "  To build"))]
+    words = shlex.split(line.rpartition(": ")[2])
+    assert words[0] == "garage"
+    return ["code/sample.py" if word == "FILE" else word for word in words[1:]]
+
+
 def test_changed_arguments_go_on_by_garage_run(trained, six_digests):
     printed = trained("fork", f"{trained.run_path}@1", "sample_1", "--n-epochs", 6).stdout
     assert "Forked epoch 1 of" in printed
-    assert "garage run FILE --resume auto --n_epochs 6" in printed
+    assert "garage run FILE --resume auto" in printed
     child = trained.run_path.with_name("sample_1")
     before = trained.files()
     trained("run", "code/sample.py", "--n-epochs", 6, "--resume", "must")
     assert trained.digests(child) == six_digests
     assert trained.files() == before
     assert not trained.run_path.with_name("sample_2").exists()
+
+
+@pytest.mark.parametrize("new", ["hot", "sample_1", "{folder}/elsewhere/hot"])
+def test_the_command_that_is_printed_works_whatever_the_name(trained, new):
+    """Also of a run that was started with other arguments than the file's defaults."""
+    trained("run", "code/sample.py", "--batch-size", 300, "--n-epochs", 2, "--log-dir", "first")
+    printed = trained("fork", "first@0", new.format(folder=trained.folder), "--n-epochs", 3).stdout
+    words = printed_command(printed)
+    child = trained.folder / words[words.index("--log-dir") + 1]
+    assert printed_command(trained("show", words[words.index("--log-dir") + 1]).stdout) == words
+    trained(*words)
+    rows = (child / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["epoch"] for row in rows] == [0, 1, 2]
+    assert trained.digests(child).items() >= trained.digests(trained.folder / "first").items()
+    assert not child.with_name(f"{child.name}_1").exists()
+
+
+def test_a_fork_with_changed_arguments_is_not_resumed_with_objects_of_the_old_ones(trained, six_digests):
+    child = trained.run_path.with_name("tuned")
+    trained("fork", f"{trained.run_path}@1", "tuned", "--n-epochs", 6)
+    trained("fork", child, "grandchild")
+    for path in (child, child.with_name("grandchild")):
+        before = trained.digests(path)
+        for words in ([], ["--n-epochs", 7], ["--from", "1", "--rewind"]):
+            refusal = trained("resume", path, *words, code=2).stderr
+            assert f"Cannot go on with epoch 1 of {path} by its recipe" in refusal
+            assert "n_epochs=6" in refusal
+        assert trained.digests(path) == before
+    trained(*printed_command(refusal))
+    assert trained.digests(child.with_name("grandchild")) == six_digests
+    trained("resume", child.with_name("grandchild"), "--n-epochs", 7)  # the newest recipe is of the new arguments
+    assert "n_epochs=6" in trained("resume", child.with_name("grandchild"), "--from", 1, code=2).stderr
+
+
+def test_an_argument_that_is_given_as_it_was_changes_nothing(trained, six_digests):
+    printed = trained("fork", f"{trained.run_path}@1", "same", "--n-epochs", 4).stdout
+    assert printed_command(printed)[0] == "resume"
+    trained("resume", trained.run_path.with_name("same"), "--n-epochs", 6)
+    assert trained.digests(trained.run_path.with_name("same")) == six_digests
 
 
 def test_it_goes_on_by_garage_resume_without_its_parent(trained, six_digests):

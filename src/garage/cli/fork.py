@@ -12,6 +12,7 @@ from garage.cli import parameters, snapshot_name
 from garage.cli.completing import snapshots_of
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError
+from garage.storage import changed_arguments
 from garage.storage import fork as forking
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing_key import find_key
@@ -30,9 +31,8 @@ def fork(ctx: click.Context, run: str | None, new: str | None, words: tuple[str,
     neither needs the other.
 
     --KEY VALUE changes an argument of the experiment function as NEW records it; a value is taken as what it was in
-    RUN. `garage run FILE --resume auto` with the same arguments then goes on with NEW, if NEW is named as the
-    experiment names its runs: name, name_1, name_2 ... `garage resume NEW` goes on with the objects of RUN, which
-    were built with the old arguments.
+    RUN. Objects are built with it by the `garage run FILE --resume auto` that is printed. Without one, or with --seed
+    alone, `garage resume NEW` goes on with NEW.
     """
     if wants_help:
         click.echo(ctx.get_help())
@@ -51,10 +51,11 @@ def fork(ctx: click.Context, run: str | None, new: str | None, words: tuple[str,
         echo(made.rows_problem, err=True)
     copied = f", {made.n_copied} of them copied" if made.n_copied else ""
     echo(f"Forked epoch {made.manifest.epoch} of {path} into {made.path}. Packs: {made.n_packs}{copied}.")
-    if arguments:
-        changed = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in arguments.items())
-        echo(f"To go on with the changed arguments: garage run FILE --resume auto {changed}")
-    echo(f"To go on with the objects of {path}: {shlex.join(['garage', 'resume', str(made.path)])}")
+    if changed_arguments.unbuilt(RunDirectory(made.path), made.manifest.epoch):
+        command = changed_arguments.building_command(made.path, made.info.arguments)
+        echo(f"To go on with it, FILE being the experiment's: {command}")
+    else:
+        echo(f"To go on with it: {shlex.join(['garage', 'resume', str(made.path)])}")
 
 
 def _place(run: Path, new: str) -> Path:

@@ -15,12 +15,12 @@ from garage.cli.run_summary import summarise
 from garage.cli.show_lines import View, group_size, leaf_size
 from garage.cli.terminal import echo
 from garage.errors import ArgumentError, DamagedError, NoSnapshotError, SigningKeyError, StorageError
+from garage.storage import changed_arguments, pins
 from garage.storage import manifest as manifests
-from garage.storage import pins
 from garage.storage.lineage import counts
 from garage.storage.manifest import Leaf, Manifest
 from garage.storage.metric_rows import metric_rows
-from garage.storage.run_directory import RunDirectory
+from garage.storage.run_directory import RunDirectory, RunInfo
 from garage.storage.signing import Signer, described, signer_of
 from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
@@ -82,7 +82,7 @@ def _view(path: Path, epoch: int | None) -> View:
         provenance=store.directory.provenance(),
         counts=counts(store.directory),
         n_bytes=on_disk.bytes,
-        continuation=_continuation(path, manifest, [each.epoch for each in whole], summary.n_epochs or 0),
+        continuation=_continuation(store.directory, info, manifest, whole, summary.n_epochs or 0),
     )
 
 
@@ -140,11 +140,16 @@ def _leaf_json(leaf: Leaf) -> dict[str, Any]:
     return {"path": leaf.path, "dtype": leaf.dtype, "shape": leaf.shape, "bytes": leaf_size(leaf), "hash": leaf.hash}
 
 
-def _continuation(path: Path, manifest: Manifest | None, epochs: list[int], n_epochs: int) -> str:
+def _continuation(
+    directory: RunDirectory, info: RunInfo | None, manifest: Manifest | None, whole: list[Manifest], n_epochs: int
+) -> str:
     """The command, or where there is no recipe the statements, that go on from the snapshot that is shown."""
+    path = directory.path
     if manifest is None:
         return "there is no snapshot to continue from; run its experiment again"
-    older = manifest.epoch != epochs[-1]
+    older = manifest.epoch != whole[-1].epoch
+    if info is not None and not older and changed_arguments.unbuilt(directory, manifest.epoch):
+        return changed_arguments.building_command(path, info.arguments)
     more = manifest.epoch + 1 + n_epochs if manifest.epoch + 1 >= n_epochs else None
     if manifest.recipe is None:
         from_epoch = f", from_epoch={manifest.epoch}" if older else ""

@@ -8,7 +8,7 @@ from garage import process
 from garage.core.ports import Sampler, Surroundings
 from garage.core.state import take
 from garage.core.streams import Streams
-from garage.errors import InUseError, RecipeError
+from garage.errors import ArgumentError, InUseError, RecipeError
 from garage.experiment import recipes
 from garage.experiment.arguments import Stats, TrainArgs, loading, recorded, tables
 from garage.experiment.collector import Collector
@@ -21,6 +21,7 @@ from garage.experiment.run_state import Run, load_state, restored_episodes
 from garage.experiment.settings import changes
 from garage.experiment.surroundings import ProcessAlone
 from garage.experiment.trust import need_trust
+from garage.storage import changed_arguments
 from garage.storage.lock import holder_of, in_use
 from garage.storage.run_directory import RunDirectory
 from garage.storage.signing_key import find_key
@@ -49,6 +50,8 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
     for problem in snapshot.problems:
         logger.warning("Passed over a damaged snapshot, fell back to epoch %d: %s", manifest.epoch, problem)
     newest = from_epoch == "last" or store.read("last", with_recipe=False).manifest.epoch == manifest.epoch
+    if not progress.is_set_up and progress.config is None:
+        _need_built_arguments(RunDirectory(path), manifest.epoch)
     if not progress.is_set_up and not trust:
         need_trust(snapshot, path, key)
     args, seconds = recorded(manifest.train_args, manifest.stats, f"Epoch {manifest.epoch} of {path}")
@@ -83,6 +86,26 @@ def restore(progress: Progress, path: Path, from_epoch: int | str, *, trust: boo
         with loading(f"epoch {manifest.epoch} of {path}"):
             process.load_generators_state(progress.generators)
     return args
+
+
+def _need_built_arguments(directory: RunDirectory, epoch: int) -> None:
+    """Make sure that what goes on with a run has the arguments that the run records.
+
+    Raises:
+        ArgumentError: a fork has changed some, and its recipe would rebuild the objects of the old ones.
+    """
+    changed = changed_arguments.unbuilt(directory, epoch)
+    if not changed:
+        return
+    said = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+    command = changed_arguments.building_command(directory.path, directory.info().arguments)
+    msg = (
+        f"Cannot go on with epoch {epoch} of {directory.path} by its recipe: the run was forked with {said}, and the "
+        "recipe rebuilds objects of the old arguments.\n"
+        f"  To build them with the new ones, FILE being the experiment's: {command}\n"
+        "  To go on with the old ones: fork the other run again, and change no argument"
+    )
+    raise ArgumentError(msg)
 
 
 def put_back(progress: Progress) -> None:

@@ -250,6 +250,7 @@ class Trainer:
             SigningKeyError: that key cannot be used.
             RecipeError: the objects cannot be rebuilt.
             MismatchError: the snapshot does not fit the objects that were set up.
+            ArgumentError: the objects would be rebuilt, and the run was forked with other arguments than theirs.
         """
         with console():
             own = self._own_snapshots()

@@ -9,6 +9,7 @@ import msgspec
 
 from garage.core.streams import Streams
 from garage.errors import ArgumentError, NoSnapshotError
+from garage.storage import changed_arguments
 from garage.storage.disk import Disk
 from garage.storage.linking import link_packs, staged, with_state
 from garage.storage.manifest import Manifest
@@ -71,6 +72,8 @@ def fork(  # noqa: PLR0913 - what is forked, how, and through what
     seed = _seed(was, changed)
     _check(source, target)
     snapshot = SnapshotStore(source).read(which)
+    unbuilt = changed_arguments.unbuilt(old, snapshot.manifest.epoch)
+    differing = {name: value for name, value in changed.items() if was.arguments.get(name) != value}
     info = msgspec.structs.replace(
         was,
         id=secrets.token_hex(8),
@@ -97,7 +100,12 @@ def fork(  # noqa: PLR0913 - what is forked, how, and through what
             disk.write_whole(
                 directory.manifest_path(manifest.epoch), [encode_like(manifest, snapshot.manifest, original, key)]
             )
-            event = {"epoch": manifest.epoch, "parent": info.parent, "reseeded": seed != was.seed, "arguments": changed}
+            event = {
+                "epoch": manifest.epoch,
+                "parent": info.parent,
+                "reseeded": seed != was.seed,
+                "arguments": {**unbuilt, **differing},
+            }
             directory.add_event("fork", event, disk, sync=True)
             directory.write_info(info, disk)
     except FileNotFoundError as error:
