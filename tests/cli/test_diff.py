@@ -23,8 +23,9 @@ def found(garage, a, b, code=1):
 
 def test_equal_runs(twins):
     printed = twins("diff", twins.run_path, twins.twin).stdout
-    assert printed.splitlines()[:3] == [
+    assert printed.splitlines()[:4] == [
         f"A: {twins.run_path}, epoch 3", f"B: {twins.twin}, epoch 3", "They are equal.",
+        "  digests      equal in 4 common epochs",
     ]  # fmt: skip
     both = found(twins, twins.run_path, twins.twin, code=0)
     assert both["equal"]
@@ -35,7 +36,7 @@ def test_equal_runs(twins):
 def test_a_fork_with_another_seed(family):
     both = found(family, family.run_path, family.run_path.with_name("tuned"))
     assert both["seed"] == [1, 7]
-    assert both["arguments"] == {"seed": [1, 7], "n_epochs": [4, 6]}
+    assert both["arguments"] == {"seed": [1, 7]}
     assert both["metrics"]["epoch"] == 2
     assert both["metrics"]["only_b"] == [5]
     assert "algo/policy/theta" in both["state"]["leaves"]
@@ -55,6 +56,48 @@ def test_one_seed_and_another_batch_size_part_where_that_began(trained):
     for epoch in (2, 3):
         RunDirectory(other).manifest_path(epoch).unlink()
     assert "at epoch 2; there is no snapshot of both" in trained("diff", trained.run_path, other, code=1).stdout
+
+
+def without_snapshots(path, *epochs):
+    for epoch in epochs:
+        RunDirectory(path).manifest_path(epoch).unlink()
+
+
+def test_runs_of_other_lengths_are_compared_epoch_by_epoch(trained):
+    other = trained.run_path.with_name("longer")
+    trained("fork", f"{trained.run_path}@2", "longer")
+    trained("resume", other, "--n-epochs", 5)
+    without_snapshots(other, 2, 3)
+    printed = trained("diff", trained.run_path, other, code=1).stdout.splitlines()
+    assert printed[:3] == [
+        f"A: {trained.run_path}, snapshots of epochs 0-3", f"B: {other}, snapshots of epochs 4",
+        "  digests      equal in 4 common epochs",
+    ]  # fmt: skip
+    assert "  state        not compared: there is no epoch that both have a snapshot of" in "\n".join(printed)
+    both = found(trained, trained.run_path, other)
+    assert both["digests"] == {"n_common": 4, "epoch": None, "n_before": 4}
+    assert (both["state"], both["parted"], both["metrics"]["only_b"]) == (None, None, [4])
+    assert found(trained, f"{trained.run_path}@3", f"{other}@4")["state"]["leaves"]
+    assert found(trained, f"{trained.run_path}@3", other)["state"] is None
+    assert "leaves differ between epoch 3 of A and 4 of B" in (
+        trained("diff", f"{trained.run_path}@3", f"{other}@last", code=1).stdout
+    )
+
+
+def test_one_epoch_that_is_named_is_compared_with_the_same_of_the_other_run(twins):
+    both = found(twins, f"{twins.run_path}@1", twins.twin, code=0)
+    assert (both["state"]["a"], both["state"]["b"], both["state"]["leaves"]) == (1, 1, [])
+    assert found(twins, f"{twins.run_path}@1", twins.run_path)["state"]["b"] == 3
+
+
+def test_what_a_fork_that_has_not_begun_has_not_recorded_is_not_compared(trained):
+    trained("fork", trained.run_path, "copy")
+    copy = trained.run_path.with_name("copy")
+    both = found(trained, trained.run_path, copy, code=0)
+    assert both["packages"] == both["environment"] == both["versions"] == {}
+    assert both["not_recorded"] == {"packages": ["B"], "environment": ["B"]}
+    printed = trained("diff", copy, trained.run_path).stdout
+    assert "  packages     not compared: not recorded in A\n" in printed
 
 
 def test_how_far_apart_two_epochs_are(trained):

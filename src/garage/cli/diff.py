@@ -34,6 +34,7 @@ class _Side(NamedTuple):
     info: RunInfo
     whole: dict[int, Manifest]
     manifest: Manifest | None
+    """Of the snapshot that is compared, if any is."""
     provenance: Mapping[str, Any]
     rows: dict[int, dict[str, Any]]
 
@@ -47,6 +48,17 @@ class Code(msgspec.Struct, kw_only=True):
     """Hashes by the name of a file, or what git says."""
     problem: str | None = None
     """Why archives could not be compared."""
+
+
+class Digests(msgspec.Struct, kw_only=True):
+    """What rows of metrics say of states: one digest an epoch."""
+
+    n_common: int
+    """Epochs that both have a digest of."""
+    epoch: int | None
+    """The first of them whose digests differ."""
+    n_before: int
+    """Of them, those before that one, or all if none differs."""
 
 
 class Metrics(msgspec.Struct, kw_only=True):
@@ -92,24 +104,27 @@ class Difference(msgspec.Struct, kw_only=True):
 
     a: str
     b: str
+    digests: Digests
     seed: list[int | None] | None
     arguments: Pairs
     versions: Pairs
     packages: Pairs
     code: Code
     environment: Pairs
+    not_recorded: dict[str, list[str]]
+    """By name, what A, B or both have not recorded, so that it is not compared."""
     metrics: Metrics
     state: StateDifference | None
-    """None if a run has no snapshot."""
+    """None if there are no two snapshots to compare."""
     parted: Parting | None
 
     @property
     def is_equal(self) -> bool:
         """Whether nothing was found."""
         tables = (self.arguments, self.versions, self.packages, self.code.differs, self.environment)
-        rows = self.metrics.epoch is not None or self.metrics.only_a or self.metrics.only_b
+        rows = self.metrics.epoch is not None or bool(self.metrics.only_a or self.metrics.only_b)
         state = self.state is not None and (self.state.leaves or self.state.generators)
-        return not (self.seed or any(tables) or rows or state or self.parted)
+        return not (self.seed or any(tables) or rows or state or self.digests.epoch is not None)
 
 
 @click.command()
@@ -118,12 +133,13 @@ class Difference(msgspec.Struct, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
 @click.pass_context
 def diff(ctx: click.Context, a: str, b: str, *, as_json: bool) -> None:
-    """Compare two runs, or two snapshots of one: arguments, versions, code, environment, metrics, state.
+    """Compare two runs, or two snapshots of one: digests of each epoch, arguments, versions, code, environment,
+    metrics, state.
 
-    Without an EPOCH (or first, last, best) the newest snapshots of an epoch that both have are compared. Of two runs
-    of one seed it says at which epoch they part, and which component was the first. Exits with 0 if all is equal, with
-    1 if anything is not.
-    """
+    Without an EPOCH (or first, last, best) the states compared are those of the newest epoch that both have a snapshot
+    of. Of two runs of one seed it says at which epoch they part, and which component was the first. Exits with 0 if
+    all is equal, with 1 if anything is not.
+    """  # noqa: D205 - click joins the lines
     first, second = _sides(a, b)
     found = _difference(first, second)
     if as_json:
@@ -137,37 +153,51 @@ def diff(ctx: click.Context, a: str, b: str, *, as_json: bool) -> None:
 def _sides(a: str, b: str) -> tuple[_Side, _Side]:
     (path_a, which_a), (path_b, which_b) = snapshot_name.split(a), snapshot_name.split(b)
     first, second = _side(path_a, which_a), _side(path_b, which_b)
-    common = first.whole.keys() & second.whole.keys()
-    if which_a is None and which_b is None and common:
-        newest = max(common)
-        return first._replace(manifest=first.whole[newest]), second._replace(manifest=second.whole[newest])
-    return first, second
+    asked = first.manifest or second.manifest
+    if asked is not None and path_a.resolve() != path_b.resolve():
+        epoch = asked.epoch
+    else:
+        epoch = max(first.whole.keys() & second.whole.keys(), default=-1)
+    return _at(first, epoch), _at(second, epoch)
+
+
+def _at(side: _Side, epoch: int) -> _Side:
+    """With that epoch's snapshot, if it has one, where none was asked for."""
+    return side if side.manifest is not None else side._replace(manifest=side.whole.get(epoch))
 
 
 def _side(path: Path, which: int | str | None) -> _Side:
     store = SnapshotStore(path)
     info = store.directory.info()
     whole = {manifest.epoch: manifest for manifest in store.manifests()[0]}
-    manifest = whole[max(whole)] if whole else None
-    if which is not None:
-        manifest = store.read(which, with_recipe=False).manifest
+    manifest = None if which is None else store.read(which, with_recipe=False).manifest
     rows = {row["epoch"]: row for row in whole_lines(store.directory.metrics_path) if type(row.get("epoch")) is int}
     return _Side(path, store, info, whole, manifest, store.directory.provenance(), rows)
 
 
 def _difference(a: _Side, b: _Side) -> Difference:
-    made_with = [_table(side.provenance, "fingerprint") for side in (a, b)]
-    if a.manifest is not None and b.manifest is not None:
-        made_with = [a.manifest.fingerprint, b.manifest.fingerprint]
+    recorded = {
+        "made with": [_flat(table) for table in _fingerprints(a, b)],
+        "packages": [_packages(side) for side in (a, b)],
+        "environment": [_table(side.provenance, "environment") for side in (a, b)],
+    }
+    not_recorded = {
+        name: [side for side, table in zip("AB", tables, strict=True) if not table]
+        for name, tables in recorded.items()
+        if not all(tables)
+    }
+    compared = {name: {} if name in not_recorded else _pairs(*tables) for name, tables in recorded.items()}
     return Difference(
         a=str(a.path),
         b=str(b.path),
+        digests=_digests(a, b),
         seed=None if a.info.seed == b.info.seed else [a.info.seed, b.info.seed],
         arguments=_pairs(a.info.arguments, b.info.arguments),
-        versions=_pairs(*map(_flat, made_with)),
-        packages=_pairs(_packages(a), _packages(b)),
+        versions=compared["made with"],
+        packages=compared["packages"],
         code=_code(a, b),
-        environment=_pairs(_table(a.provenance, "environment"), _table(b.provenance, "environment")),
+        environment=compared["environment"],
+        not_recorded=not_recorded,
         metrics=_metrics(a, b),
         state=None if a.manifest is None or b.manifest is None else _state(a, b, a.manifest, b.manifest),
         parted=_parting(a, b) if a.info.seed == b.info.seed else None,
@@ -176,6 +206,13 @@ def _difference(a: _Side, b: _Side) -> Difference:
 
 def _pairs(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pairs:
     return {name: [a.get(name), b.get(name)] for name in {**a, **b} if a.get(name) != b.get(name)}
+
+
+def _fingerprints(a: _Side, b: _Side) -> list[Mapping[str, Any]]:
+    """Of the snapshots that are compared, or else of the newest ones, or else of the processes that wrote last."""
+    if a.whole and b.whole:
+        return [(side.manifest or side.whole[max(side.whole)]).fingerprint for side in (a, b)]
+    return [_table(side.provenance, "fingerprint") for side in (a, b)]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -214,6 +251,17 @@ def _git(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in _table(provenance, "git").items() if key in {"commit", "diff"}}
 
 
+def _digests(a: _Side, b: _Side) -> Digests:
+    ours, theirs = ({epoch: row["digest"] for epoch, row in side.rows.items() if row.get("digest")} for side in (a, b))
+    common = sorted(ours.keys() & theirs.keys())
+    first = next((epoch for epoch in common if ours[epoch] != theirs[epoch]), None)
+    return Digests(
+        n_common=len(common),
+        epoch=first,
+        n_before=sum(first is None or epoch < first for epoch in common),
+    )
+
+
 def _metrics(a: _Side, b: _Side) -> Metrics:
     found = Metrics(only_a=sorted(a.rows.keys() - b.rows.keys()), only_b=sorted(b.rows.keys() - a.rows.keys()))
     for epoch in sorted(a.rows.keys() & b.rows.keys()):
@@ -245,30 +293,52 @@ def _state(a: _Side, b: _Side, ours: Manifest, theirs: Manifest) -> StateDiffere
 
 
 def _parting(a: _Side, b: _Side) -> Parting | None:
-    for epoch in sorted(a.rows.keys() & b.rows.keys()):
-        if a.rows[epoch].get("digest") != b.rows[epoch].get("digest"):
-            later = [each for each in sorted(a.whole.keys() & b.whole.keys()) if each >= epoch]
-            state = _state(a, b, a.whole[later[0]], b.whole[later[0]]) if later else None
-            return Parting(epoch=epoch, state=state)
-    return None
+    epoch = _digests(a, b).epoch
+    if epoch is None:
+        return None
+    later = [each for each in sorted(a.whole.keys() & b.whole.keys()) if each >= epoch]
+    state = _state(a, b, a.whole[later[0]], b.whole[later[0]]) if later else None
+    return Parting(epoch=epoch, state=state)
 
 
 def _lines(found: Difference, a: _Side, b: _Side) -> Iterator[str]:
     for name, side in (("A", a), ("B", b)):
-        epoch = "no snapshot" if side.manifest is None else f"epoch {side.manifest.epoch}"
-        yield f"{name}: {side.path}, {epoch}"
+        yield f"{name}: {side.path}, {_snapshots(side)}"
     if found.is_equal:
         yield "They are equal."
+    yield f"  digests      {_digests_said(found.digests)}"
     if found.seed is not None:
         yield f"  seed         {_of(found.seed)}"
     for name, table in (("arguments", found.arguments), ("made with", found.versions), ("packages", found.packages)):
         yield from _table_lines(name, table)
     yield from _code_lines(found.code)
     yield from _table_lines("environment", found.environment)
+    for name, who in found.not_recorded.items():
+        yield f"  {name:<12} not compared: not recorded in {' nor '.join(who)}"
     yield from _metrics_lines(found.metrics)
-    yield from _state_lines(found.state)
+    yield from _state_lines(found.state, a, b)
     if found.parted is not None:
         yield f"  they part    {_parted(found.parted)}"
+
+
+def _snapshots(side: _Side) -> str:
+    if side.manifest is not None:
+        return f"epoch {side.manifest.epoch}"
+    return f"snapshots of epochs {ranges(sorted(side.whole))}" if side.whole else "no snapshot"
+
+
+def _digests_said(digests: Digests) -> str:
+    if not digests.n_common:
+        return "not compared: there is no epoch that both have a row of"
+    if digests.epoch is None:
+        return f"equal in {_epochs(digests.n_common)}"
+    return (
+        f"equal in {digests.n_before} of {_epochs(digests.n_common)}; epoch {digests.epoch} is the first that differs"
+    )
+
+
+def _epochs(n_common: int) -> str:
+    return f"{n_common} common epoch{'s' if n_common > 1 else ''}"
 
 
 def _of(pair: list[Any]) -> str:
@@ -313,12 +383,17 @@ def _metrics_lines(metrics: Metrics) -> Iterator[str]:
             yield f"  {'metrics':<12} {name} alone has epochs {ranges(only)}"
 
 
-def _state_lines(state: StateDifference | None) -> Iterator[str]:
+def _state_lines(state: StateDifference | None, a: _Side, b: _Side) -> Iterator[str]:
     if state is None:
-        yield f"  {'state':<12} not compared: there is no snapshot of both"
+        both = a.whole and b.whole
+        why = (
+            "no epoch that both have a snapshot of; A@EPOCH B@EPOCH compares others" if both else "no snapshot of both"
+        )
+        yield f"  {'state':<12} not compared: there is {why}"
         return
     if state.leaves:
-        yield f"  {'state':<12} {len(state.leaves)} of {state.n_leaves} leaves differ"
+        where = f"at epoch {state.a}" if state.a == state.b else f"between epoch {state.a} of A and {state.b} of B"
+        yield f"  {'state':<12} {len(state.leaves)} of {state.n_leaves} leaves differ {where}"
     if state.first is not None:
         yield f"  {'first leaf':<12} {comparison.apart(state.first, 'A', 'B')}"
     if state.generators:
