@@ -1,6 +1,7 @@
 """``garage verify``: read everything, name what is damaged."""
 
 import contextlib
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -8,14 +9,17 @@ import click
 from garage.cli.completing import runs_of
 from garage.cli.output import print_json, ranges
 from garage.cli.terminal import echo
-from garage.errors import DamagedError, FormatVersionError, InUseError, SigningKeyError
+from garage.errors import DamagedError, FormatVersionError, InUseError, SigningKeyError, StorageError
 from garage.storage.lock import holder_of
 from garage.storage.pins import read_pins
+from garage.storage.problem import Problem
 from garage.storage.signing import Signer, signer_of
 from garage.storage.signing_key import find_key
 from garage.storage.store import SnapshotStore
 
 _NOT_WHOLE = 3
+_SHOWN = 2
+_NOTHING_LEFT = "the values of no epoch read whole, so a copy of the directory is needed"
 _SIGNED = {
     Signer.THIS_KEY: "Signed by your key",
     Signer.ANOTHER_KEY: "Signed by another key",
@@ -30,34 +34,38 @@ _SIGNED = {
 def verify(ctx: click.Context, run: Path, *, as_json: bool) -> None:
     """Read every byte of RUN and check it against its hash; nothing is changed or unpickled.
 
-    Each problem is a line with the epoch and the leaf's path. Exits with 0 if there is none, with 3 if there is one
-    or no snapshot at all. Who signed the snapshots is said too; that another key did, or none, is no problem.
+    Each problem is a line with the epochs and paths of values; those that one pack has lost are told
+    together. Exits with 0 if there is none, with 3 if there is one or no snapshot at all. Who signed the snapshots is
+    said too; that another key did, or none, is no problem.
     """
     store = SnapshotStore(run)
     if not store.directory.manifest_epochs():
         store.directory.info()
-    problems = store.verify()
+    problems = store.problems()
     if problems and _is_written_to(store.directory.lock_path):
         # The run goes on: what was superseded while we read it is not damaged.
-        again = set(store.verify())
+        again = set(store.problems())
         problems = [problem for problem in problems if problem in again]
     signers = _signers(store)
     problems += [
-        f"epoch {epoch}: the manifest has been altered since your key signed it"
+        Problem("the manifest has been altered since your key signed it", epoch)
         for epoch, signer in signers.items()
         if signer is Signer.ALTERED
     ]
     try:
         read_pins(store.directory)
     except DamagedError as error:
-        problems.append(str(error))
-    epochs = [] if problems else store.epochs()
+        problems.append(Problem(str(error)))
+    lines = list(_said(problems))
+    epochs = _whole(store, problems)
     if as_json:
         said = {str(epoch): signer.value for epoch, signer in signers.items()}
-        print_json({"path": str(run), "whole": bool(epochs), "epochs": epochs, "problems": problems, "signers": said})
+        whole = bool(epochs) and not problems
+        print_json({"path": str(run), "whole": whole, "epochs": epochs, "problems": lines, "signers": said})
     elif problems:
-        echo(*problems)
-        echo(f"{run} is damaged; what reads whole can still be restored. Problems: {len(problems)}.", err=True)
+        echo(*lines)
+        left = f"the values of epochs {ranges(epochs)} read whole and can be restored" if epochs else _NOTHING_LEFT
+        echo(f"{run} is damaged; {left}. Problems: {len(lines)}.", err=True)
     elif epochs:
         n_bytes = sum(path.stat().st_size for path in store.directory.packs_path.rglob("*") if path.is_file())
         echo(f"{run} is whole: snapshots of epochs {', '.join(map(str, epochs))}; {n_bytes:,} bytes in packs.")
@@ -66,8 +74,39 @@ def verify(ctx: click.Context, run: Path, *, as_json: bool) -> None:
             echo(f"{_SIGNED[signer]}: epochs {ranges(theirs)}.")
     else:
         echo(f"{run} has no snapshot: it was stopped before its first epoch ended, or keeps none.")
-    if not epochs:
+    if problems or not epochs:
         ctx.exit(_NOT_WHOLE)
+
+
+def _said(problems: Sequence[Problem]) -> Iterator[str]:
+    """A line for each; one for all values that cannot be read for the same reason, or from the same pack."""
+    together: dict[Hashable, list[Problem]] = {}
+    for problem in problems:
+        same = problem.pack or problem.reason
+        together.setdefault(problem if problem.leaf is None else same, []).append(problem)
+    for group in together.values():
+        leaves = list(dict.fromkeys(problem.leaf for problem in group))
+        epochs = sorted({problem.epoch for problem in group if problem.epoch is not None})
+        if len(group) == 1:
+            yield group[0].line
+            continue
+        named = ", ".join(f"`{leaf}`" for leaf in leaves[:_SHOWN])
+        more = f" and {len(leaves) - _SHOWN} more" if len(leaves) > _SHOWN else ""
+        n_chunks = len({problem.reason for problem in group})
+        others = f"; so are {n_chunks - 1} more of its chunks" if n_chunks > 1 else ""
+        values = f"{len(leaves)} value{'s' if len(leaves) > 1 else ''}"
+        where = f"epoch{'s' if len(epochs) > 1 else ''} {ranges(epochs)}"
+        yield f"{where}: Cannot read {values}, {named}{more}: {group[0].reason}{others}."
+
+
+def _whole(store: SnapshotStore, problems: Sequence[Problem]) -> list[int]:
+    """Epochs of the snapshots whose values are all as they were written."""
+    try:
+        epochs = store.epochs()
+    except StorageError:  # among the problems
+        return []
+    damaged = {problem.epoch for problem in problems}
+    return [epoch for epoch in epochs if epoch not in damaged]
 
 
 def _signers(store: SnapshotStore) -> dict[int, Signer]:

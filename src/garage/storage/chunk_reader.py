@@ -37,19 +37,27 @@ class ChunkReader:
         Raises:
             DamagedError: a chunk is missing or is not what was written; the message names the leaf.
         """
+        try:
+            return self.checked(leaf)
+        except DamagedError as error:
+            raise DamagedError(_damaged(leaf, str(error))) from error
+
+    def checked(self, leaf: Leaf) -> bytearray:
+        """The same, with a message that does not name the leaf, for who tells of many at once."""
         data = _room_for(leaf)
         position = 0
         with OpenPacks(self._directory) as files:
             for piece in leaf.pieces:
-                room = memoryview(data)[position : position + piece.size]
-                try:
-                    self._put(piece, room, files)
-                except DamagedError as error:
-                    raise DamagedError(_damaged(leaf, str(error))) from error
+                self._put(piece, memoryview(data)[position : position + piece.size], files)
                 position += piece.size
         if blake3(data).hexdigest() != leaf.hash:
-            raise DamagedError(_damaged(leaf, "its bytes do not match its hash"))
+            msg = "its bytes do not match its hash"
+            raise DamagedError(msg)
         return data
+
+    def has(self, piece: Piece) -> bool:
+        """Whether there is an entry of its chunk."""
+        return 0 <= piece.chunk < len(self._chunks)
 
     def group(self, group: Group) -> TrackedGroup:
         """A whole tracked group; several packs are read by several threads.
@@ -165,7 +173,7 @@ class ChunkReader:
         return columns
 
     def _put(self, piece: Piece, room: memoryview, files: OpenPacks) -> None:
-        if not 0 <= piece.chunk < len(self._chunks):
+        if not self.has(piece):
             msg = f"its manifest has no chunk {piece.chunk}"
             raise DamagedError(msg)
         chunk = self._chunks[piece.chunk]
@@ -204,8 +212,10 @@ def _room_for(leaf: Leaf) -> bytearray:
     """Taken at once, so that a size that nobody has written is refused before anything is read."""
     sizes = [piece.size for piece in leaf.pieces]
     if not all(0 <= size <= CHUNK_BYTES for size in sizes):
-        raise DamagedError(_damaged(leaf, "its piece lies outside its chunk"))
+        msg = "its piece lies outside its chunk"
+        raise DamagedError(msg)
     try:
         return bytearray(sum(sizes))
     except (MemoryError, OverflowError) as error:
-        raise DamagedError(_damaged(leaf, f"there is no memory for its {sum(sizes)} bytes")) from error
+        msg = f"there is no memory for its {sum(sizes)} bytes"
+        raise DamagedError(msg) from error

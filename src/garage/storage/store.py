@@ -18,6 +18,7 @@ from garage.errors import DamagedError, MismatchError, NoSnapshotError, StorageE
 from garage.storage import manifest as manifests
 from garage.storage.chunk_reader import ChunkReader
 from garage.storage.manifest import Group, Leaf, Manifest
+from garage.storage.problem import Problem
 from garage.storage.retention import best_of, lag_of
 from garage.storage.run_directory import RunDirectory, content, whole_lines
 from garage.storage.signing import Signer, SigningKey, signer_of
@@ -156,18 +157,23 @@ class SnapshotStore:
         return self._recipe(manifest), {leaf.path: bytes(reader.leaf(leaf)) for leaf in manifest.opaque}
 
     def verify(self) -> list[str]:
-        """Everything that is damaged or missing, one line each, by leaf path; empty if all is well."""
+        """A line for each of `problems`."""
+        return [problem.line for problem in self.problems()]
+
+    def problems(self) -> list[Problem]:
+        """Everything that is damaged or missing, value by value; empty if all is well."""
         try:
-            whole, problems = self.manifests()
+            whole, damaged = self.manifests()
         except StorageError as error:
-            return [str(error)]
+            return [Problem(str(error))]
+        problems = [Problem(reason) for reason in damaged]
         for manifest in whole:
-            problems += [f"epoch {manifest.epoch}: {problem}" for problem in self._damaged_parts(manifest)]
+            problems += self._damaged_parts(manifest)
         hashes: dict[int, str] = {}
         with contextlib.suppress(DamagedError):  # below, the file is read again and its problem named
             hashes = _prefix_hashes(self.directory.metrics_path, {manifest.log.bytes for manifest in whole})
         problems += [
-            f"epoch {manifest.epoch}: {self.directory.metrics_path} differs from the rows it was saved with"
+            Problem(f"epoch {manifest.epoch}: {self.directory.metrics_path} differs from the rows it was saved with")
             for manifest in whole
             if hashes.get(manifest.log.bytes) != manifest.log.hash
         ]
@@ -178,31 +184,35 @@ class SnapshotStore:
             try:
                 check()
             except StorageError as error:
-                problems.append(str(error))
+                problems.append(Problem(str(error)))
         return problems
 
-    def _damaged_parts(self, manifest: Manifest) -> Iterator[str]:
+    def _damaged_parts(self, manifest: Manifest) -> Iterator[Problem]:
+        epoch = manifest.epoch
         reader = ChunkReader(self.directory, manifest.chunks)
         try:
             _check_paths([*(leaf.path for leaf in manifest.leaves), *(group.path for group in manifest.groups)])
         except DamagedError as error:
-            yield str(error)
-        for leaf in manifest.leaves:
+            yield Problem(str(error), epoch)
+        for leaf in (*manifest.leaves, *manifest.opaque):
             try:
-                _value(leaf, reader.leaf(leaf))
+                data = reader.checked(leaf)
             except DamagedError as error:
-                yield str(error)
+                packs = {manifest.chunks[piece.chunk].pack for piece in leaf.pieces if reader.has(piece)}
+                yield Problem(str(error), epoch, leaf.path, packs.pop() if len(packs) == 1 else None)
+                continue
+            try:
+                if leaf not in manifest.opaque:
+                    _value(leaf, data)
+            except DamagedError as error:
+                yield Problem(str(error), epoch)
         for group in manifest.groups:
-            yield from reader.damaged_blocks(group)
-        for leaf in manifest.opaque:
-            try:
-                reader.leaf(leaf)
-            except DamagedError as error:
-                yield str(error)
+            for line in reader.damaged_blocks(group):
+                yield Problem(line, epoch)
         try:
             self._recipe(manifest)
         except DamagedError as error:
-            yield str(error)
+            yield Problem(f"epoch {epoch}: {error}")
 
     def _found(self) -> tuple[list[Manifest], list[str]]:
         path = self.directory.path
