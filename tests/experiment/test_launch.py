@@ -227,6 +227,7 @@ def test_a_start_that_trains_nothing_is_none_that_the_run_went_on_with():
     as_written = provenance.read_bytes()
     with pytest.raises(NothingLeftError):
         launch(run, {}, resume="auto")
+    assert provenance.read_bytes() == as_written
     trainer = Trainer()
     trainer.restore(EXPERIMENTS / "run")
     trainer.resume(n_epochs=4)
