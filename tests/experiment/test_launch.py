@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -232,3 +234,56 @@ def test_a_start_that_trains_nothing_is_none_that_the_run_went_on_with():
     trainer.restore(EXPERIMENTS / "run")
     trainer.resume(n_epochs=4)
     assert len(json.loads(provenance.read_bytes())["earlier"]) == 1
+
+
+def test_a_start_that_fails_takes_no_name():
+    for resume in ("never", "auto", "never"):
+        with pytest.raises(NoSnapshotError):
+            launch(fine_tune, {"parent": "nowhere"}, resume=resume)
+        assert not list(EXPERIMENTS.iterdir())
+    trained("nowhere", 2, context={"snapshot_mode": "all"})
+    assert launch(fine_tune, {"parent": "nowhere", "n_epochs": 3}, resume="auto").snapshot_dir.name == "fine_tune"
+
+
+@wrap_experiment(archive_launch_repo=False)
+def interrupted(ctxt=None, seed=1):
+    (Path(ctxt.snapshot_dir) / "mine.txt").write_text("what the function wrote")
+    raise EOFError
+
+
+def test_what_a_function_wrote_before_it_failed_stays():
+    with pytest.raises(EOFError):
+        launch(interrupted, {}, resume="auto")
+    assert (EXPERIMENTS / "interrupted" / "mine.txt").exists()
+    with pytest.raises(EOFError):
+        launch(interrupted, {"seed": 2}, resume="auto")  # no run of other arguments: that one never began
+    assert sorted(path.name for path in EXPERIMENTS.iterdir()) == ["interrupted", "interrupted_1"]
+
+
+CHOOSING = """
+import sys
+from garage import wrap_experiment
+from garage.experiment.context import launch
+
+@wrap_experiment(archive_launch_repo=False)
+def chosen(ctxt=None):
+    print(ctxt.snapshot_dir, ctxt.resumes)
+
+print("ready", flush=True)
+sys.stdin.readline()
+launch(chosen, {}, resume="auto")
+"""
+
+
+def test_those_who_start_a_run_at_once_choose_one_directory():
+    command = [sys.executable, "-c", CHOOSING]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    found = sorted(process.communicate()[0].split() for process in processes)
+    assert [process.returncode for process in processes] == [0] * 4
+    assert found == [[str(EXPERIMENTS / "chosen"), str(resumes)] for resumes in (False, True, True, True)]

@@ -21,11 +21,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from garage import process
 from garage.core import options as ranges
 from garage.errors import ArgumentError, NoSnapshotError
-from garage.experiment.directories import DATA, check_path, new_directory, run_of
+from garage.experiment.directories import DATA, check_path, choosing, give_up, new_directory, run_of, taken
 from garage.experiment.launch_archive import archive_launch_repository
 from garage.experiment.representation import as_json, without_addresses
 from garage.experiment.signals import answered
 from garage.recording.console import console, debug_log
+from garage.storage.disk import Disk
 from garage.storage.retention import retention_of
 from garage.storage.run_directory import RunDirectory
 
@@ -196,19 +197,23 @@ class Experiment(Generic[R]):
             keep_best=options.keep_best,
             x_axis=options.x_axis,
             tensorboard=options.tensorboard,
-            target=f"{self._function.__module__}:{self.qualified_name}",
+            target=self._target,
             arguments=arguments_json,
             resumes=resumes,
             command=None if launch is None else launch.command,
         )
         seed = process.get_seed()
-        with console(quiet=options.quiet), debug_log(directory / "debug.log"), _launched(None), answered():
-            try:
+        try:
+            with console(quiet=options.quiet), debug_log(directory / "debug.log"), _launched(None), answered():
                 if options.archive_launch_repo and not resumes:
                     archive_launch_repository(directory)
                 return self._function(context, **arguments)
-            finally:
-                process.set_process_seed(seed)
+        except BaseException:
+            if not (resumes or options.use_existing_dir):
+                give_up(directory)
+            raise
+        finally:
+            process.set_process_seed(seed)
 
     def __reduce__(self) -> tuple[Callable[[], "Experiment[R]"], tuple[()]]:
         """Pickle as the function that it was made of."""
@@ -232,23 +237,27 @@ class Experiment(Generic[R]):
         """
         return {name: as_json(value) for name, value in self._with_defaults(arguments).items()}
 
+    @property
+    def _target(self) -> str:
+        return f"{self._function.__module__}:{self.qualified_name}"
+
     def _place(self, wanted: Path, options: Options, arguments: Mapping[str, Any], resume: str) -> tuple[Path, bool]:
         """The directory to write to, and whether to go on from what is there."""
         if resume == "never":
             if options.use_existing_dir:
                 check_path(wanted)
-                wanted.mkdir(parents=True, exist_ok=True)
+                Disk().make_folder(wanted)
                 return wanted, False
             return new_directory(wanted), False
-        path = run_of(wanted, self.qualified_name, arguments, _SAME_ARGUMENTS)
-        if path is not None and (resume == "auto" or RunDirectory(path).manifest_epochs()):
-            return path, True
-        if resume == "must":
-            msg = (
-                f"No run of {wanted} with these arguments has a snapshot to go on from. Use --resume auto to start one."
-            )
-            raise NoSnapshotError(msg)
-        return new_directory(wanted), False
+        check_path(wanted)
+        with choosing(wanted) if resume == "auto" else contextlib.nullcontext():
+            path = run_of(wanted, self.qualified_name, arguments, _SAME_ARGUMENTS)
+            if path is not None and (resume == "auto" or RunDirectory(path).manifest_epochs()):
+                return path, True
+            if resume == "auto":
+                return taken(wanted, self._target, arguments), False
+        msg = f"No run of {wanted} with these arguments has a snapshot to go on from. Use --resume auto to start one."
+        raise NoSnapshotError(msg)
 
     def _with_defaults(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         bound = inspect.signature(self._function).bind(None, **arguments)

@@ -3,15 +3,18 @@
 import contextlib
 import glob
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from garage.errors import ArgumentError, StorageError, WriteError
 from garage.storage.disk import Disk, refused
-from garage.storage.run_directory import RunDirectory
+from garage.storage.run_directory import RunDirectory, RunInfo, now
+from garage.storage.turns import turn_in
 
 DATA = Path("data") / "local"
+_PATIENCE_SECONDS = 10.0
 
 
 def check_path(path: Path) -> None:
@@ -51,6 +54,49 @@ def new_directory(wanted: Path) -> Path:
             return path
 
 
+@contextlib.contextmanager
+def choosing(wanted: Path) -> Iterator[None]:
+    """While a run's directory is chosen by its name and by what is there, nobody else chooses one beside it.
+
+    Raises:
+        WriteError: the operating system refuses the folder of it.
+    """
+    Disk().make_folder(wanted.parent)
+    with turn_in(wanted.parent, _PATIENCE_SECONDS):
+        yield
+
+
+def taken(wanted: Path, target: str, arguments: Mapping[str, Any]) -> Path:
+    """Make a new directory for a run that has not begun, so that `run_of` finds it from now on.
+
+    Args:
+        wanted: see `new_directory`.
+        target: the experiment function, ``module:function``.
+        arguments: as they are recorded.
+
+    Raises:
+        ArgumentError: a run may not lie there.
+        WriteError: the operating system refuses.
+    """
+    path = new_directory(wanted)
+    info = RunInfo(
+        id=secrets.token_hex(8), name=path.name, created_at=now(), target=target, arguments=dict(arguments), seed=None
+    )
+    RunDirectory(path).write_info(info, Disk())
+    return path
+
+
+def give_up(path: Path) -> None:
+    """Remove a run's directory, if nothing but its name and its log was ever written to it."""
+    directory = RunDirectory(path)
+    names = {directory.info_path.name, directory.debug_log_path.name}
+    with contextlib.suppress(OSError):  # somebody else has begun there, or it stays, which harms nobody
+        if {entry.name for entry in path.iterdir()} <= names:
+            for name in names:
+                (path / name).unlink(missing_ok=True)
+            path.rmdir()
+
+
 def run_of(wanted: Path, experiment: str, arguments: Mapping[str, Any], advice: str) -> Path | None:
     """The run of a name with these arguments: the newest that has a snapshot, or else the newest; None if none is.
 
@@ -65,6 +111,7 @@ def run_of(wanted: Path, experiment: str, arguments: Mapping[str, Any], advice: 
     """
     candidates = _runs_of(wanted, experiment)
     equal = [path for path, recorded in candidates if recorded == dict(arguments)]
+    candidates = [(path, recorded) for path, recorded in candidates if RunDirectory(path).events_path.exists()]
     if candidates and not equal:
         path, recorded = candidates[-1]
         lines = [

@@ -7,9 +7,6 @@ snapshot is there.
 """
 
 import contextlib
-import fcntl
-import os
-import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -20,9 +17,9 @@ from garage.storage.files import from_json
 from garage.storage.manifest import Manifest
 from garage.storage.run_directory import RunDirectory, content, pretty
 from garage.storage.store import SnapshotStore
+from garage.storage.turns import turn_in
 
 _PATIENCE_SECONDS = 1.0
-_PAUSE_SECONDS = 0.005
 
 
 def read_pins(directory: RunDirectory) -> dict[int, str]:
@@ -126,31 +123,8 @@ def turn_to_remove_or_pin(directory: RunDirectory) -> Iterator[None]:
     Whoever takes longer than a second was stopped, and is no longer waited for. Where the file system has no such
     locks, there are no turns.
     """
-    try:
-        folder = os.open(directory.snapshots_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:  # without the folder there is nothing to pin or to remove
+    with turn_in(directory.snapshots_path, _PATIENCE_SECONDS):
         yield
-        return
-    try:
-        end = time.monotonic() + _PATIENCE_SECONDS
-        while _is_taken(folder) and time.monotonic() < end:
-            time.sleep(_PAUSE_SECONDS)
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # see above
-            fcntl.flock(folder, fcntl.LOCK_UN)  # closing is not enough: a process that was forked has it open, too
-        os.close(folder)
-
-
-def _is_taken(folder: int) -> bool:
-    """Whether it is somebody else's turn; else it is ours from now on."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there are no such locks here
-        return False
-    return False
 
 
 def _is_there(directory: RunDirectory, manifest: Manifest) -> bool:
