@@ -465,3 +465,62 @@ def test_a_recipe_is_the_call_even_after_lanes_were_made(caplog):
     env.make_lanes(1)
     assert cloudpickle.dumps(env) == before
     assert not caplog.records
+
+
+class Answering(Walk):
+    """Answers as it is told to."""
+
+    def __init__(self, reset=None, step=None):
+        super().__init__()
+        self.answers = reset, step
+
+    def reset(self, *, seed=None, options=None):
+        answer = super().reset(seed=seed)
+        return answer if self.answers[0] is None else self.answers[0](*answer)
+
+    def step(self, action):
+        answer = super().step(action)
+        return answer if self.answers[1] is None else self.answers[1](*answer)
+
+
+class WithoutSeed(Walk):
+    def reset(self):
+        return super().reset()
+
+
+@pytest.mark.parametrize("wrap", [lambda env: env, lambda env: TimeLimit(env, 5)])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (WithoutSeed, r"`reset` of WithoutSeed takes no seed.*reset\(self, \*, seed=None, options=None\)"),
+        (lambda: Answering(reset=lambda observation, _: observation[0]), r"`reset` of Answering returned one value"),
+        (lambda: Answering(reset=lambda *a: (*a, 1)), r"`reset` of Answering returned 3 values: gymnasium asks for"),
+        (
+            lambda: Answering(step=lambda o, r, d, _, i: (o, r, d, i)),
+            r"`step` of Answering returned 4 values: .*`done`",
+        ),
+        (lambda: Answering(step=lambda o, r, *a: (o, np.array([1.0]), *a)), r"`step` of Answering returned the reward"),
+        (lambda: Answering(step=lambda o, r, *a: (o, "1", *a)), r"returned the reward '1', expected one number"),
+        (lambda: Answering(step=lambda *_: 1 / 0), r"`step` of Answering raised in its first steps: ZeroDivisionError"),
+    ],
+)
+def test_a_world_that_does_not_keep_to_the_protocol_is_named(make, words, wrap):
+    with pytest.raises(WorldError, match=words):
+        GymEnv(lambda: wrap(make())).make_lanes(1)
+
+
+def test_a_reward_that_becomes_text_later_is_refused():
+    def late():
+        world = Answering(
+            step=lambda observation, reward, *rest: (observation, "1" if rest[-1]["age"] == 12 else reward, *rest)
+        )
+        world.length = 30
+        return world
+
+    lanes = GymEnv(late).make_lanes(1)
+    lanes.reset(np.arange(1), [0])
+    action = np.zeros((1, 2), np.float32)
+    for _ in range(11):
+        lanes.step(np.arange(1), action)
+    with pytest.raises(MismatchError, match=r"`step` of .*late returned the reward '1', expected one number"):
+        lanes.step(np.arange(1), action)

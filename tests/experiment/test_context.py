@@ -17,9 +17,9 @@ import pytest
 
 from experiment.parts import digests, events, kept, messages, new_trainer, rows, tiny, trained
 from garage import wrap_experiment
-from garage.errors import ArgumentError
+from garage.errors import ArgumentError, WriteError
 from garage.experiment import ExperimentContext, Trainer
-from garage.experiment.context import Experiment, loading
+from garage.experiment.context import Experiment, launch, loading
 from garage.experiment.deterministic import set_seed
 from garage.experiment.directories import DATA
 from garage.process import get_seed
@@ -438,3 +438,15 @@ def test_a_context_may_be_made_by_hand():
         with pytest.raises(ArgumentError, match="snapshot_"):
             ExperimentContext("run", **options)
     assert new_trainer("run").snapshot_dir == Path("run")
+
+
+def test_where_nothing_may_be_written_it_says_so_and_what_to_do():
+    Path("data").write_text("a file in the place of the folder")
+
+    @wrap_experiment(archive_launch_repo=False)
+    def unplaced(ctxt=None):
+        return ctxt
+
+    for resume in ("never", "auto"):
+        with pytest.raises(WriteError, match=r"Cannot make data.*unplaced, the run's directory: .*--log-dir"):
+            launch(unplaced, {}, resume=resume)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from garage.core.ports import Rung
 from garage.core.state import take_array, take_as
 from garage.core.types import Array, State, Transition
-from garage.envs.rehearsal import numeric_scalar
+from garage.envs.protocol import is_number, not_a_reward
 from garage.errors import GarageError, MismatchError, OrderError, WorldRaisedError
 
 _NEXT_STEP = "Is it the same version of the world? `garage check-env` says whether a world can be replayed."
@@ -88,7 +88,7 @@ class GymLanes:
                 its ``start``.
 
         Raises:
-            MismatchError: an observation has another shape than the observation space.
+            MismatchError: an observation has another shape than the observation space; or a reward is no number.
         """
         n_stepped = len(lanes)
         observations = self._blank(n_stepped)
@@ -99,14 +99,17 @@ class GymLanes:
         legal = legal_actions(self._action_space, actions)
         for row, lane in enumerate(lanes.tolist()):
             step = self._envs[lane].step(legal[row])
-            observation, rewards[row], terminated[row], truncated[row], info = step
+            observation, reward, terminated[row], truncated[row], info = step
+            if not is_number(reward):
+                raise MismatchError(not_a_reward(self._name, reward))
+            rewards[row] = reward
             observations[row] = self._fitting(observation, "step")
             self._elapsed[lane] += 1
             self._taken[lane].append(actions[row])
             if self._step_limit is not None and self._elapsed[lane] >= self._step_limit:
                 truncated[row] = True
             for key in self._info_keys:
-                if key in info and numeric_scalar(info[key]):
+                if key in info and is_number(info[key]):
                     infos[key][row] = info[key]
         return Transition(observations, rewards, terminated, truncated, infos)
 

@@ -12,7 +12,8 @@ import numpy as np
 from garage.core.ports import Lanes
 from garage.envs import mujoco
 from garage.envs.array_lanes import WORLDS, ArrayLanes
-from garage.envs.rehearsal import Moment, numeric_scalar, rehearse
+from garage.envs.protocol import is_number
+from garage.envs.rehearsal import Moment, rehearse
 
 _WIDTH = 64
 _MUJOCO_WIDTH = 16
@@ -77,7 +78,7 @@ def _same_bits(lanes: Lanes, moments: list[Moment]) -> bool:
             if lanes.reset(first, [moment.seed])[0].tobytes() != moment.observation.tobytes():
                 return False
             continue
-        numbers = {key: float(value) for key, value in moment.info.items() if numeric_scalar(value)}
+        numbers = {key: float(value) for key, value in moment.info.items() if is_number(value)}
         transition = lanes.step(first, np.asarray(moment.action)[np.newaxis])
         if (
             transition.observations[0].tobytes() != moment.observation.tobytes()

@@ -11,6 +11,7 @@ import numpy as np
 
 from garage.core.ports import Rung
 from garage.core.types import Array
+from garage.envs import protocol
 from garage.errors import UnseededWorldError, WorldError
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ def rehearse(env: "gymnasium.Env[Any, Any]", n_steps: int = N_STEPS) -> list[Mom
     seed, step = 0, 0
     for _ in range(n_steps):
         if step == 0:
-            observation, _ = env.reset(seed=seed)
+            observation = protocol.reset(env, seed)
             moments.append(
                 Moment(seed, 0, None, np.array(observation), 0.0, terminated=False, truncated=False, info={})
             )
         step += 1
         action = actions.sample()
-        observation, reward, terminated, truncated, info = env.step(action)
+        observation, reward, terminated, truncated, info = protocol.step(env, action)
         moments.append(Moment(seed, step, action, np.array(observation), reward, terminated, truncated, info))
         if terminated or truncated:
             seed, step = seed + 1, 0
@@ -188,17 +189,10 @@ def numeric_info_keys(moments: Sequence[Moment]) -> tuple[str, ...]:
                 key
                 for moment in moments
                 for key, value in moment.info.items()
-                if isinstance(key, str) and numeric_scalar(value)
+                if isinstance(key, str) and protocol.is_number(value)
             }
         )
     )
-
-
-def numeric_scalar(value: object) -> bool:
-    """Whether a value of ``info`` is one real number."""
-    if isinstance(value, bool | int | float):
-        return True
-    return isinstance(value, np.generic | np.ndarray) and value.shape == () and value.dtype.kind in "biuf"
 
 
 @contextmanager

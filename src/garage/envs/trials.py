@@ -16,7 +16,8 @@ import numpy as np
 
 from garage.core.state import flatten, rebuild
 from garage.core.types import Array, State
-from garage.envs.rehearsal import Moment, numeric_scalar
+from garage.envs.protocol import is_number
+from garage.envs.rehearsal import Moment
 
 if TYPE_CHECKING:
     import gymnasium
@@ -76,9 +77,7 @@ def moments(env: "gymnasium.Env[Any, Any]", seed: int, n_steps: int = LONGEST) -
 def as_step(moment: Moment) -> Step:
     """A moment in a form that can be compared anywhere."""
     observation = hashlib.blake2b(moment.observation.tobytes(), digest_size=16).hexdigest()
-    infos = {
-        key: float(value).hex() for key, value in moment.info.items() if isinstance(key, str) and numeric_scalar(value)
-    }
+    infos = {key: float(value).hex() for key, value in moment.info.items() if isinstance(key, str) and is_number(value)}
     ended = f"{bool(moment.terminated)}, {bool(moment.truncated)}"
     return Step(f"{moment.observation.dtype} {observation}", float(moment.reward).hex(), ended, infos)
 

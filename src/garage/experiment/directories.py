@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from garage.errors import ArgumentError, StorageError, WriteError
-from garage.storage.disk import Disk, refused
+from garage.storage.disk import Disk
 from garage.storage.run_directory import RunDirectory, RunInfo, now
 from garage.storage.turns import turn_in
 
@@ -40,7 +40,7 @@ def new_directory(wanted: Path) -> Path:
     """
     check_path(wanted)
     index, disk = 0, Disk()
-    disk.make_folder(wanted.parent)
+    _make_parent(wanted)
     while True:
         path = wanted if index == 0 else wanted.with_name(f"{wanted.name}_{index}")
         try:
@@ -48,7 +48,7 @@ def new_directory(wanted: Path) -> Path:
         except FileExistsError:
             index += 1
         except OSError as error:
-            raise WriteError(refused(path, error)) from error
+            raise WriteError(_no_directory(path, error)) from error
         else:
             disk.settle(wanted.parent)
             return path
@@ -61,9 +61,25 @@ def choosing(wanted: Path) -> Iterator[None]:
     Raises:
         WriteError: the operating system refuses the folder of it.
     """
-    Disk().make_folder(wanted.parent)
+    _make_parent(wanted)
     with turn_in(wanted.parent, _PATIENCE_SECONDS):
         yield
+
+
+def _make_parent(wanted: Path) -> None:
+    try:
+        Disk().make_folder(wanted.parent)
+    except WriteError as error:
+        cause = error.__cause__
+        raise WriteError(_no_directory(wanted, cause if isinstance(cause, OSError) else error)) from error
+
+
+def _no_directory(path: Path, error: Exception) -> str:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (
+        f"Cannot make {path}, the run's directory: {why}. Start where you may write, or name another place: --log-dir "
+        "of `garage run`, log_dir of wrap_experiment."
+    )
 
 
 def taken(wanted: Path, target: str, arguments: Mapping[str, Any]) -> Path:
