@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,14 @@ def test_stored_episodes_only_when_asked_for(trained):
 def test_what_cannot_be_is_refused(trained, words, code, message):
     assert message in trained("export", trained.run_path, *words, code=code).stderr
     assert not list(trained.folder.glob("*.npz"))
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "tensorboard"])
+def test_a_place_that_cannot_be_written_is_said_without_talk_of_the_run(trained, kind):
+    (trained.folder / "file").write_text("")
+    refusal = trained("export", trained.run_path, "--to", kind, "-o", "file/out", code=1).stderr
+    assert re.search(r"Cannot write file/out: .+\. Nothing was exported; give another place with -o\.", refusal)
+    assert "snapshot" not in refusal
 
 
 def test_what_is_no_run_is_refused(garage):

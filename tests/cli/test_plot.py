@@ -128,6 +128,21 @@ def test_a_run_without_rows(seeds):
     assert "young has no rows to plot: no epoch of it is finished" in seeds("plot", path, code=2).stderr
 
 
+def test_a_run_without_rows_among_others_is_left_out_and_this_is_said(seeds):
+    path = seeds.make("young", 9, 200, [], [])
+    before = drawn(seeds, "data/local/experiment/sample")["curves"]
+    done = seeds("plot", path, "data/local/experiment/sample", "--json")
+    assert f"Left out: {path} has no rows, for no epoch of it is finished." in done.stderr
+    assert json.loads(done.stdout)["curves"] == before
+
+
+def test_a_run_of_no_experiment_has_none_in_its_label(seeds):
+    seeds.make("by_hand", 1, 500, [100], [1.0], target=None)
+    labels = [curve["label"] for curve in drawn(seeds, "data/local")["curves"]]
+    assert len(labels) > 1
+    assert not any("experiment=," in label for label in labels)
+
+
 def test_a_real_run(trained):
     rows = metric_rows(trained.run_path)
     end = drawn(trained, trained.run_path)["curves"][0]["end"]

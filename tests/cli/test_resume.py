@@ -78,3 +78,14 @@ def test_a_run_in_use_is_left_alone(trained, words):
         said = trained("resume", trained.run_path, "--n-epochs", 6, *words, code=5).stderr
     assert "is in use: process" in said
     assert trained.files() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [("resume", "give it by --from 2"), ("replay", "give it by --from 2"), ("verify", "give {run}"), ("prune", "give")],
+)
+def test_an_epoch_behind_a_run_that_takes_none(trained, command, advice):
+    before = trained.files()
+    refusal = trained(command, f"{trained.run_path}@2", code=2).stderr
+    assert f"no epoch follows the run here, got {trained.run_path}@2; {advice.format(run=trained.run_path)}" in refusal
+    assert trained.files() == before

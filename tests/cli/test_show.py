@@ -175,3 +175,10 @@ def test_it_says_how_episodes_in_flight_go_on(tmp_path, native, rung):
     trainer.train(n_epochs=1, batch_size=40)
     shown = CliRunner().invoke(garage, ["show", str(tmp_path / "run")])
     assert f"mid-episode 8 lanes go on by {rung}\n" in shown.stdout
+
+
+@pytest.mark.parametrize(("which", "epoch"), [("first", 0), ("last", 3)])
+def test_a_snapshot_by_its_name(trained, which, epoch):
+    assert (
+        trained("show", f"{trained.run_path}@{which}").stdout == trained("show", f"{trained.run_path}@{epoch}").stdout
+    )

@@ -47,6 +47,14 @@ def test_json_says_what_changed_on_each_edge(family):
     assert [child["path"] for child in tuned["children"]] == ["data/local/experiment/grandchild"]
 
 
+def test_the_child_of_another_experiment_lists_what_both_have(relatives):
+    path = relatives.run_path.with_name("tuned")
+    change(path, target="code:fine_tune", arguments={"seed": 7, "rate": 0.1})
+    tuned = trees(relatives)[0]["children"][0]
+    assert (tuned["experiment"], tuned["changed"]) == ("fine_tune", {"seed": [1, 7]})
+    assert "seed 7 (reseeded), experiment fine_tune, seed=1 -> 7, resumes: 2" in relatives("tree").stdout
+
+
 def test_preemptions_are_counted(relatives):
     with RunDirectory(relatives.run_path).events_path.open("a") as file:
         file.write('{"event":"preempted","at":"2026-01-01T00:00:00.000+00:00"}\n' * 2)

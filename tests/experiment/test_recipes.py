@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -123,3 +124,16 @@ def test_a_component_without_state_is_pickled_whole_as_an_opaque_part():
     again = recipes.load_opaque(recipes.dump_opaque("algo", learner))
     assert again.rate == 0.5
     assert recipes.load_opaque(recipes.dump_opaque("algo", again)).rate == 0.5
+
+
+class Wrapped(gymnasium.Wrapper):
+    """Of a kind that no spec tells of."""
+
+
+def test_what_an_environment_says_when_it_is_built_is_said_once(caplog):
+    env = GymEnv(Wrapped(gymnasium.make("CartPole-v1")))
+    assert caplog.text.count("only one lane, because") == 1
+    recipe = recipes.make(Learner(0.5), env, ProcessAlone())
+    assert caplog.text.count("only one lane, because") == 1
+    recipes.load(recipe)
+    assert caplog.text.count("only one lane, because") == 2

@@ -229,7 +229,10 @@ def test_a_lock_that_is_gone_ends_the_heartbeat_and_is_told_at_the_next_check(tm
     (tmp_path / "lock").unlink()
     held._heart.join(timeout=60)
     assert not held._heart.is_alive()
-    with pytest.raises(InUseError, match="now names nobody"):
+    with pytest.raises(InUseError, match="its lock file was removed, so another process may write there"):
+        held.check()
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    with pytest.raises(InUseError, match="is gone: the run's directory was removed or renamed"):
         held.check()
     held.release()
 

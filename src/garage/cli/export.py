@@ -1,7 +1,7 @@
 """``garage export``: a snapshot's values, or a run's metrics, as files for other programs."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import click
 from garage.cli import snapshot_name
 from garage.cli.completing import snapshots_of
 from garage.cli.terminal import echo
-from garage.errors import ArgumentError
+from garage.errors import ArgumentError, WriteError
 from garage.recording import metric_tables
 from garage.recording.tensorboard import TensorBoardEvents
 from garage.storage import export as exporting
@@ -59,11 +59,12 @@ def _export_metrics(path: Path, which: int | str | None, kind: str, output: Path
         if target.exists() and not target.is_dir():
             msg = f"Cannot write events to {target}: it is a file. TensorBoard reads folders; give one with -o."
             raise ArgumentError(msg)
-        with contextlib.closing(TensorBoardEvents(target, x_axis, rows, save_times(directory))):
+        with _exported(target), contextlib.closing(TensorBoardEvents(target, x_axis, rows, save_times(directory))):
             pass
     else:
         target = _file(output or Path(f"{name}.{kind}"))
-        Disk().write_whole(target, [metric_tables.FORMATS[kind](rows, x_axis)])
+        with _exported(target):
+            Disk().write_whole(target, [metric_tables.FORMATS[kind](rows, x_axis)])
     echo(f"Wrote the metrics of {len(rows)} epochs to {target}.")
 
 
@@ -90,6 +91,18 @@ def _file(target: Path) -> Path:
     return target
 
 
+@contextlib.contextmanager
+def _exported(target: Path) -> Iterator[None]:
+    """A refusal is told as that of a file which is no part of a run."""
+    try:
+        yield
+    except WriteError as error:
+        refusal = error.__cause__
+        reason = refusal.strerror if isinstance(refusal, OSError) else None
+        msg = f"Cannot write {target}: {reason or refusal}. Nothing was exported; give another place with -o."
+        raise WriteError(msg) from refusal
+
+
 def _export_values(path: Path, which: int | str, kind: str, output: Path | None, only: str | None) -> None:
     store = SnapshotStore(path)
     snapshot = store.read(which, with_recipe=False)
@@ -105,7 +118,8 @@ def _export_values(path: Path, which: int | str, kind: str, output: Path | None,
             raise ArgumentError(msg)
     target = _file(output or Path(f"{path.absolute().name}@{manifest.epoch}.{kind}"))
     about = {"run": manifest.run, "name": manifest.name, "epoch": str(manifest.epoch), "digest": manifest.digest}
-    Disk().write_whole(target, [exporting.FORMATS[kind](leaves, about)])
+    with _exported(target):
+        Disk().write_whole(target, [exporting.FORMATS[kind](leaves, about)])
     for problem in snapshot.problems:
         echo(f"Passed over a damaged snapshot: {problem}", err=True)
     for leaf in manifest.opaque:

@@ -60,7 +60,7 @@ _EPILOG = """
 \b
 Exit codes:
   0    fine
-  1    an error of garage, or of your own code
+  1    an error of garage, or of your own code; diff: the runs are not equal
   2    wrong usage, or an argument out of range
   3    no snapshot, or a damaged one
   4    nothing left to do

@@ -53,7 +53,7 @@ def plot(  # noqa: PLR0913 - one parameter an option
     """
     pictures.check_format(output)
     pictures.need_matplotlib()
-    infos = {path: RunDirectory(path).info() for path in _paths(runs)}
+    infos = _with_rows({path: RunDirectory(path).info() for path in _paths(runs)})
     x = x or next(iter(infos.values())).x_axis
     groups = _groups(infos, x, y)
     drawn = [
@@ -82,15 +82,23 @@ def _paths(given: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
+def _with_rows(infos: Mapping[Path, RunInfo]) -> Mapping[Path, RunInfo]:
+    """Those that there is something to draw of; of several runs, the others are left out, and this is said."""
+    begun = {path: info for path, info in infos.items() if metric_rows(path)}
+    for path in infos if begun else ():
+        if path not in begun:
+            echo(f"Left out: {path} has no rows, for no epoch of it is finished.", err=True)
+    return begun or infos
+
+
 def _groups(infos: Mapping[Path, RunInfo], x: str, y: str) -> list[_Group]:
     groups: dict[str, _Group] = {}
     for path, info in infos.items():
         own = curves.series(str(path), info.seed, metric_rows(path), x, y)
         experiment = (info.target or "").rpartition(":")[2]
-        settings: dict[str, Hashable] = {
-            _EXPERIMENT: experiment,
-            **{k: repr(v) for k, v in info.arguments.items() if k != _SEED},
-        }
+        settings: dict[str, Hashable] = {k: repr(v) for k, v in info.arguments.items() if k != _SEED}
+        if experiment:
+            settings = {_EXPERIMENT: experiment, **settings}
         # Who recorded no arguments may differ in anything.
         key = repr(sorted(settings.items())) if experiment else own.name
         group = groups.setdefault(key, _Group(settings))
@@ -126,7 +134,7 @@ def _labels(groups: Sequence[_Group]) -> list[str]:
 
 def _common_name(groups: Sequence[_Group]) -> str:
     """What all curves are of, if they are of one experiment."""
-    found = {str(group.settings[_EXPERIMENT]) for group in groups}
+    found = {str(group.settings.get(_EXPERIMENT, "")) for group in groups}
     return found.pop() if len(found) == 1 else ""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from garage.cli import snapshot_name
 from garage.cli.completing import runs_of
 from garage.cli.output import print_json, ranges
 from garage.cli.terminal import echo
@@ -14,7 +15,7 @@ from garage.storage.signing_key import find_key
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
+@click.argument("run", type=click.Path(path_type=Path), callback=snapshot_name.run_alone, shell_complete=runs_of)
 @click.option(
     "--keep",
     "words",

@@ -18,7 +18,7 @@ _DIFFERENT = 8
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
+@click.argument("run", type=click.Path(path_type=Path), callback=snapshot_name.run_alone, shell_complete=runs_of)
 @click.option(
     "--from",
     "which",

@@ -23,7 +23,7 @@ from garage.storage.writer import rewind as abandon_after
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
+@click.argument("run", type=click.Path(path_type=Path), callback=snapshot_name.run_alone, shell_complete=runs_of)
 @click.option(
     "--from",
     "which",

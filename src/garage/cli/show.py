@@ -14,7 +14,7 @@ from garage.cli.output import print_json, ranges
 from garage.cli.run_summary import summarise
 from garage.cli.show_lines import View, group_size, leaf_size
 from garage.cli.terminal import echo
-from garage.errors import ArgumentError, DamagedError, NoSnapshotError, SigningKeyError, StorageError
+from garage.errors import DamagedError, NoSnapshotError, SigningKeyError, StorageError
 from garage.storage import changed_arguments, pins
 from garage.storage import manifest as manifests
 from garage.storage.lineage import counts
@@ -32,13 +32,12 @@ from garage.storage.usage import usage
 @click.option("--leaves", is_flag=True, help="List what the snapshot's state consists of.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
 def show(run: str, *, leaves: bool, as_json: bool) -> None:
-    """Show who RUN is, where and with what it was made, how far it is, what its newest snapshot (or that of EPOCH)
-    holds, and the command that continues it.
+    """Show who RUN is, where and with what it was made, how far it is, what its newest snapshot (or that of EPOCH,
+    or first, last, best) holds, and the command that continues it.
     """  # noqa: D205 - click joins the lines
     path, which = snapshot_name.split(run)
     if isinstance(which, str):
-        msg = f"`garage show` takes an epoch after the @, such as {path}@17; got {which!r}."
-        raise ArgumentError(msg)
+        which = SnapshotStore(path).read(which, with_recipe=False, only=()).manifest.epoch
     view = _view(path, which)
     if as_json:
         print_json(_as_json(view))

@@ -26,6 +26,21 @@ def split(text: str) -> tuple[Path, int | str | None]:
     return Path(path), int(which)
 
 
+def run_alone(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """A run's directory, of a command that takes no epoch behind it.
+
+    Raises:
+        BadParameter: an epoch follows.
+    """
+    path, at, which = str(value).rpartition("@")
+    if not at or value.exists() or not Path(path).exists():
+        return value
+    takes_from = any("--from" in each.opts for each in ctx.command.params)
+    advice = f"give it by --from {which}" if takes_from else f"give {path}"
+    msg = f"no epoch follows the run here, got {value}; {advice}."
+    raise click.BadParameter(msg, ctx, param)
+
+
 def option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
     """The value of an option that takes an epoch or one of `NAMED`: an epoch as a number, a name as it is.
 

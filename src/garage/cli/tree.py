@@ -32,8 +32,11 @@ class Node(msgspec.Struct, kw_only=True):
     parent: Parent | None = None
     reseeded: bool = False
     """Whether it goes on with another seed than its parent's."""
+    experiment: str | None = None
+    """Its experiment function, if it is another one than its parent's."""
     changed: dict[str, Any] = {}
-    """Arguments that are not its parent's: ``[there, here]``; ``there`` is null where the parent is missing."""
+    """Arguments that are not its parent's: ``[there, here]``; ``there`` is null where the parent is missing. Of another
+    experiment, those that both have."""
     marks: dict[str, int] = {}
     """How often it was resumed, rewound and preempted."""
     children: list["Node"] = []
@@ -145,7 +148,12 @@ def _mark_changes(child: _Found, parent: RunInfo | None) -> None:
         node.reseeded = child.fork.get("reseeded") is True
         return
     ours, theirs = child.info.arguments, parent.arguments
-    names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+    experiment, before = ((info.target or "").rpartition(":")[2] for info in (child.info, parent))
+    compared = {**theirs, **ours}
+    if experiment != before:
+        node.experiment = experiment or None
+        compared = {name: value for name, value in theirs.items() if name in ours}
+    names = [name for name in compared if theirs.get(name) != ours.get(name)]
     node.changed = {name: [theirs.get(name), ours.get(name)] for name in names}
     node.reseeded = child.info.seed != parent.seed
 
@@ -164,6 +172,7 @@ def _said(node: Node) -> str:
     facts = [str(node.state)]
     facts += [] if node.epoch is None else [f"epoch {node.epoch}"]
     facts += [] if node.seed is None else [f"seed {node.seed}{' (reseeded)' if node.reseeded else ''}"]
+    facts += [] if node.experiment is None else [f"experiment {node.experiment}"]
     facts += [
         f"{name}={here!r}" if there is None else f"{name}={there!r} -> {here!r}"
         for name, (there, here) in node.changed.items()

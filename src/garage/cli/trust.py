@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from garage.cli import snapshot_name
 from garage.cli.completing import runs_of
 from garage.cli.output import pairs, ranges
 from garage.cli.terminal import plain
@@ -26,7 +27,7 @@ _SHORT = 12
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
+@click.argument("run", type=click.Path(path_type=Path), callback=snapshot_name.run_alone, shell_complete=runs_of)
 @click.pass_context
 def trust(ctx: click.Context, run: Path) -> None:
     """Let the code of RUN be run as if it were your own: sign its snapshots with your key.

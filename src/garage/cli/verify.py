@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from garage.cli import snapshot_name
 from garage.cli.completing import runs_of
 from garage.cli.output import print_json, ranges
 from garage.cli.terminal import echo
@@ -28,7 +29,7 @@ _SIGNED = {
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), shell_complete=runs_of)
+@click.argument("run", type=click.Path(path_type=Path), callback=snapshot_name.run_alone, shell_complete=runs_of)
 @click.option("--json", "as_json", is_flag=True, help="Print one object, and nothing else.")
 @click.pass_context
 def verify(ctx: click.Context, run: Path, *, as_json: bool) -> None:

@@ -4,10 +4,12 @@ A recipe is one line of JSON (where the script and the modules of the objects' c
 cloudpickle of ``(algo, env)``. It is made once, in ``setup``, and checked by rebuilding from it.
 """
 
+import contextlib
 import copyreg
 import importlib
 import io
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -51,7 +53,8 @@ def make(algo: Any, env: Any, surroundings: Surroundings) -> bytes:  # noqa: ANN
     header = {"folder": str(_script_folder()), "modules": _modules(algo, env), "surroundings": surroundings.name}
     recipe = json.dumps(header).encode() + b"\n" + pickled
     with surroundings.elsewhere():
-        rebuilt_algo, rebuilt_env = load(recipe)
+        with _said_already():
+            rebuilt_algo, rebuilt_env = load(recipe)
         if isinstance(algo, Stateful):
             try:
                 rebuilt_algo.load_state_dict(algo.state_dict())
@@ -67,6 +70,21 @@ def make(algo: Any, env: Any, surroundings: Surroundings) -> bytes:  # noqa: ANN
         )
         raise RecipeError(msg)
     return recipe
+
+
+@contextlib.contextmanager
+def _said_already() -> Iterator[None]:
+    """Environments that are built once more say nothing of it."""
+    logger = logging.getLogger("garage.envs")
+
+    def silence(record: logging.LogRecord) -> bool:  # noqa: ARG001 - whatever it is
+        return False
+
+    logger.addFilter(silence)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silence)
 
 
 def surroundings_of(recipe: bytes) -> str:

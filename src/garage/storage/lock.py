@@ -109,6 +109,8 @@ class WriterLock:
             found = self._renew()
         except OSError as error:
             raise WriteError(refused(self._path, error)) from error
+        if found is None:
+            raise InUseError(_gone(self._path))
         if found != self._data:
             msg = (
                 f"{self._path.parent} is no longer this process's to write: its lock now names {_named(found)}. "
@@ -293,9 +295,19 @@ def _no_lock(path: Path) -> str:
     )
 
 
-def _named(found: bytes | None) -> str:
-    if found is None:
-        return "nobody"
+def _gone(path: Path) -> str:
+    if path.parent.is_dir():
+        return (
+            f"{path.parent} is no longer this process's to write: its lock file was removed, so another process may "
+            "write there now. Nothing was overwritten. If none does, continue the run from its newest snapshot."
+        )
+    return (
+        f"{path.parent} is gone: the run's directory was removed or renamed while the run was writing to it. If it was "
+        "renamed, continue the run from its newest snapshot there; if it was removed, begin it again."
+    )
+
+
+def _named(found: bytes) -> str:
     owner = _decode(found)
     return "somebody, but cannot be read" if owner is None else _named_owner(owner)
 
