@@ -39,7 +39,7 @@ def corridor(ctxt=None, seed=1):
     trainer.setup(VPG(env=env, policy=policy, baseline=baseline, discount=0.99), env)
     trainer.train(n_epochs=1, batch_size=60)
 """
-OTHER = "another experiment"
+OTHER = "Another experiment"
 
 
 def test_what_changed_in_the_script_is_said_before_its_run_goes_on(garage):

@@ -13,7 +13,7 @@ from garage.experiment.settings import changes
 from garage.storage.store import StoredSnapshot
 
 _LAST_BITS = "The numbers may differ from the original's in their last bits"
-_OTHER_OBJECTS = "The objects are not those that the run was trained with, so it is another experiment from here on"
+_OTHER_OBJECTS = "Another experiment: the objects are not those that the run was trained with"
 _OF_OBJECTS = ("settings", "code")
 _MEANINGS = {
     "garage": "Another version of garage may compute other numbers",

@@ -111,7 +111,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 - users' own classes
     elif isinstance(value, np.ndarray):
         text = f"{value.dtype}{list(value.shape)} {blake3(value.tobytes()).hexdigest()[:12]}"
     elif isinstance(value, partial):
-        text = f"partial of {_text(value.func)} with {_text(value.args)} and {_text(value.keywords)}"
+        given = [_text(part) for part in (value.args, value.keywords) if part]
+        text = f"partial of {_text(value.func)} with {' and '.join(given)}"
     elif isinstance(value, registration.EnvSpec):
         text = repr(value.id) + (f" with {_text(value.kwargs)}" if value.kwargs else "")
     elif isinstance(value, type | FunctionType):
@@ -146,23 +147,26 @@ def _pieces(definition: object, seen: set[int]) -> Iterator[str]:
         return
     seen.add(id(definition))
     if isinstance(definition, FunctionType):
-        yield from _of_code(definition.__code__)
-        yield representation(_constants(dict(enumerate(definition.__defaults__ or ())), in_capitals=False))
-        for name in _names(definition.__code__):
-            value = definition.__globals__.get(name)
-            yield from _pieces(value, seen)
-            if name.isupper():
-                yield representation(_constants({name: value}))
-        for cell in definition.__closure__ or ():
-            yield from _pieces(_content(cell), seen)
+        yield from _of_function(definition, seen)
     elif isinstance(definition, type):
         yield representation(_constants(vars(definition)))
-        for name, member in sorted(vars(definition).items()):
+        for name, member in sorted(vars(definition).items()):  # others than functions come as it is used
             for function in _functions(member):
-                yield name
-                yield from _pieces(function, seen)
+                yield from (f"{name} {piece}" for piece in _pieces(function, seen))
         for base in definition.__bases__:
             yield from _pieces(base, seen)
+
+
+def _of_function(function: FunctionType, seen: set[int]) -> Iterator[str]:
+    yield from _of_code(function.__code__)
+    yield representation(_constants(dict(enumerate(function.__defaults__ or ())), in_capitals=False))
+    for name in _names(function.__code__):
+        value = function.__globals__.get(name)
+        yield from _pieces(value, seen)
+        if name.isupper():
+            yield representation(_constants({name: value}))
+    for cell in function.__closure__ or ():
+        yield from _pieces(_content(cell), seen)
 
 
 def _content(cell: Any) -> object:  # noqa: ANN401 - Python has no public name for the type
@@ -211,6 +215,8 @@ def _is_users(definition: object) -> bool:
     if not isinstance(definition, type | FunctionType):
         return False
     module = definition.__module__ or ""
+    if module == "__main__":
+        return True
     if module.partition(".")[0] in {"garage", *sys.stdlib_module_names}:
         return False
     file = getattr(sys.modules.get(module), "__file__", None)
