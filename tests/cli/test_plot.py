@@ -136,6 +136,13 @@ def test_a_run_without_rows_among_others_is_left_out_and_this_is_said(seeds):
     assert json.loads(done.stdout)["curves"] == before
 
 
+def test_rows_of_a_parent_are_not_drawn_as_those_of_other_arguments(trained):
+    trained("fork", trained.run_path, "wider", "--batch-size", 400)
+    done = trained("plot", "data/local", "--json")
+    assert "wider was forked with other arguments and has not been trained with them" in done.stderr
+    assert [curve["label"] for curve in json.loads(done.stdout)["curves"]] == ["sample"]
+
+
 def test_a_run_of_no_experiment_has_none_in_its_label(seeds):
     seeds.make("by_hand", 1, 500, [100], [1.0], target=None)
     labels = [curve["label"] for curve in drawn(seeds, "data/local")["curves"]]

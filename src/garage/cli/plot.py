@@ -15,6 +15,7 @@ from garage.cli.terminal import echo
 from garage.errors import ArgumentError
 from garage.recording import curves, pictures
 from garage.recording.curves import Curve, Series
+from garage.storage.changed_arguments import unbuilt
 from garage.storage.metric_rows import metric_rows
 from garage.storage.run_directory import RunDirectory, RunInfo
 
@@ -83,12 +84,22 @@ def _paths(given: Sequence[Path]) -> list[Path]:
 
 
 def _with_rows(infos: Mapping[Path, RunInfo]) -> Mapping[Path, RunInfo]:
-    """Those that there is something to draw of; of several runs, the others are left out, and this is said."""
-    begun = {path: info for path, info in infos.items() if metric_rows(path)}
-    for path in infos if begun else ():
-        if path not in begun:
-            echo(f"Left out: {path} has no rows, for no epoch of it is finished.", err=True)
+    """Those that have rows of their own; of several runs, the others are left out, and this is said."""
+    reasons = {path: _why_not(path) for path in infos}
+    begun = {path: info for path, info in infos.items() if reasons[path] is None}
+    for path, reason in reasons.items():
+        if begun and reason is not None:
+            echo(f"Left out: {path} {reason}.", err=True)
     return begun or infos
+
+
+def _why_not(path: Path) -> str | None:
+    rows = metric_rows(path)
+    if not rows:
+        return "has no rows, for no epoch of it is finished"
+    if unbuilt(RunDirectory(path), int(rows[-1]["epoch"])):
+        return "was forked with other arguments and has not been trained with them; its rows are its parent's"
+    return None
 
 
 def _groups(infos: Mapping[Path, RunInfo], x: str, y: str) -> list[_Group]:
