@@ -57,6 +57,15 @@ def test_a_fork_with_changed_arguments_is_not_resumed_with_objects_of_the_old_on
     assert "n_epochs=6" in trained("resume", child.with_name("grandchild"), "--from", 1, code=2).stderr
 
 
+def test_a_fork_that_has_nothing_left_says_what_is_missing(trained):
+    done = trained("fork", trained.run_path, "wide", "--batch-size", 400)
+    assert "All of its 4 epochs are finished: to train further, fork with more of them by --n-epochs." in done.stdout
+    assert "are finished" not in trained("fork", f"{trained.run_path}@2", "wider", "--batch-size", 400).stdout
+    words = printed_command(trained("fork", trained.run_path, "more", "--batch-size", 400, "--n-epochs", 5).stdout)
+    trained(*words)
+    assert max(trained.digests(trained.run_path.with_name("more"))) == 4
+
+
 def test_an_argument_that_is_given_as_it_was_changes_nothing(trained, six_digests):
     printed = trained("fork", f"{trained.run_path}@1", "same", "--n-epochs", 4).stdout
     assert printed_command(printed)[0] == "resume"

@@ -54,6 +54,9 @@ def fork(ctx: click.Context, run: str | None, new: str | None, words: tuple[str,
     if changed_arguments.unbuilt(RunDirectory(made.path), made.manifest.epoch):
         command = changed_arguments.building_command(made.path, made.info.arguments)
         echo(f"To go on with it, FILE being the experiment's: {command}")
+        n_epochs = made.info.arguments.get("n_epochs")
+        if isinstance(n_epochs, int) and n_epochs <= made.manifest.epoch + 1:
+            echo(f"All of its {n_epochs} epochs are finished: to train further, fork with more of them by --n-epochs.")
     else:
         echo(f"To go on with it: {shlex.join(['garage', 'resume', str(made.path)])}")
 
