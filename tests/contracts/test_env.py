@@ -330,7 +330,7 @@ def test_a_state_of_other_lanes_is_refused(env, lanes):
 
 
 def test_the_rung_is_said(env, lanes):
-    native = "NumPy" in env.describe()
+    native = "native lanes" in env.describe()
     assert lanes.rung is (Rung.ARRAYS if native else Rung.REPLAY)
     assert env.rung is lanes.rung
     assert f"goes on by {lanes.rung}" in env.describe()

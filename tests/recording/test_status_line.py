@@ -226,7 +226,7 @@ def test_a_forked_process_prints_as_ever(terminal, on_it):
 SCRIPT = """
 from experiment.parts import new_trainer
 
-new_trainer("run").train(3, 100)
+new_trainer("run").train(3, 100_000)  # long enough for a line to be drawn again
 """
 
 
