@@ -405,3 +405,24 @@ def test_acting_goes_on_with_the_parameters_that_it_was_made_with():
 
 def test_levels_are_all_tried(level):
     assert library.level() == level
+
+
+def test_sizes_are_there_while_a_kernel_reads_them():
+    """Other threads, which may take the lock between any two instructions, make arrays of the same size meanwhile."""
+    theta, ended, interval = np.zeros(13, np.float32), threading.Event(), sys.getswitchinterval()
+
+    def make_others():
+        while not ended.is_set():
+            for _ in range(50):
+                np.full(4, 2**50)
+
+    thread = threading.Thread(target=make_others)
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(20_000):
+            Forward((1, 2, 2, 1), theta)
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(interval)

@@ -46,7 +46,7 @@ def load(path: Path) -> ModuleType:
         )
         raise ArgumentError(msg)
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         msg = f"Cannot load {path}: Python knows no loader for it."
         raise ArgumentError(msg)
     module = importlib.util.module_from_spec(spec)
@@ -56,7 +56,8 @@ def load(path: Path) -> ModuleType:
     # As after `python FILE`: recipes record the script's folder, and a trainer without a context takes its name.
     sys.modules["__main__"].__file__ = str(path)
     with loading():
-        spec.loader.exec_module(module)
+        # From its source, as `python FILE` does: cached bytecode goes by size and second, which an edit may not change.
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - the user's own
     return module
 
 

@@ -174,7 +174,8 @@ def _room(sizes: tuple[int, ...], dtype: Dtype) -> Array:
     """Scratch for any of the kernels."""
     count = library.held()[f"room_mlp_{dtype.name}"]
     count.argtypes, count.restype = (_POINTER, _NUMBER), _NUMBER
-    return np.empty(count(np.array(sizes, np.int64).ctypes.data, len(sizes) - 1), dtype)
+    layers = np.array(sizes, np.int64)  # has a name, so that it is there for as long as the call
+    return np.empty(count(layers.ctypes.data, len(sizes) - 1), dtype)
 
 
 def _padded(units: int) -> int:
