@@ -139,8 +139,8 @@ def n_rows(path):
 
 
 def test_stopped_in_any_way_the_same_command_goes_on_to_the_same_end(garage):
-    words = ("sweep", "code/sample.py", "--set", "n_epochs=40", "--set", "batch-size=60,90", "--workers", 2)
-    names = [f"sample_n_epochs=40_batch_size={size}_seed=1" for size in (60, 90)]
+    words = ("sweep", "code/sample.py", "--set", "n_epochs=100", "--set", "batch-size=6000,9000", "--workers", 2)
+    names = [f"sample_n_epochs=100_batch_size={size}_seed=1" for size in (6000, 9000)]
     paths = [garage.folder / "data/local/experiment" / name for name in names]
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGKILL, -9)):
         before = list(map(n_rows, paths))
@@ -161,15 +161,15 @@ def test_stopped_in_any_way_the_same_command_goes_on_to_the_same_end(garage):
         dropped = [event["dropped"] for event in events if event["event"] == "preempted"]
         assert dropped == [None] * 3  # one signal each time, so that each epoch was finished
     assert "2 to go on with, 2 at once" in garage(*words).stderr
-    garage("run", "code/sample.py", "--n-epochs", 40, "--batch-size", 90, "--log-dir", "alone")
+    garage("run", "code/sample.py", "--n-epochs", 100, "--batch-size", 9000, "--log-dir", "alone")
     assert garage.digests(paths[1]) == garage.digests(garage.folder / "alone")
 
 
 @pytest.mark.long
 def test_trials_on_ray_go_on_here(garage):
     pytest.importorskip("ray")
-    words = ("sweep", "code/sample.py", "--set", "n_epochs=40", "--seeds", 3, "--workers", 2)
-    paths = [garage.folder / "data/local/experiment" / f"sample_n_epochs=40_seed={seed}" for seed in (1, 2, 3)]
+    words = ("sweep", "code/sample.py", "--set", "n_epochs=400", "--seeds", 3, "--workers", 2)
+    paths = [garage.folder / "data/local/experiment" / f"sample_n_epochs=400_seed={seed}" for seed in (1, 2, 3)]
     with scratch() as folder:
         process = garage.start(*words, "--on", "ray", "--ray", "local")
         wait_until(lambda: [n_rows(path) > 1 for path in paths[:2]], process)
@@ -181,7 +181,7 @@ def test_trials_on_ray_go_on_here(garage):
     assert not trial_processes(garage.folder)
     assert not paths[2].exists()
     assert "3 trials of sample: 2 to go on with, 1 to start, 2 at once." in garage(*words).stderr
-    garage("run", "code/sample.py", "--n-epochs", 40, "--seed", 2, "--log-dir", "alone")
+    garage("run", "code/sample.py", "--n-epochs", 400, "--seed", 2, "--log-dir", "alone")
     assert garage.digests(paths[1]) == garage.digests(garage.folder / "alone")
 
 
