@@ -501,6 +501,11 @@ class WithoutSeed(Walk):
         ),
         (lambda: Answering(step=lambda o, r, *a: (o, np.array([1.0]), *a)), r"`step` of Answering returned the reward"),
         (lambda: Answering(step=lambda o, r, *a: (o, "1", *a)), r"returned the reward '1', expected one number"),
+        (
+            lambda: Answering(reset=lambda *_, **__: int("x")),
+            "`reset` of Answering raised in its first steps: ValueError",
+        ),
+        (lambda: Answering(step=lambda *_: int("x")), "`step` of Answering raised in its first steps: ValueError"),
         (lambda: Answering(step=lambda *_: 1 / 0), r"`step` of Answering raised in its first steps: ZeroDivisionError"),
     ],
 )

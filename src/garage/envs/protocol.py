@@ -1,6 +1,7 @@
 """gymnasium's protocol as worlds answer it: what is wrong is said in its words, and not by what breaks of it later."""
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +31,9 @@ def reset(env: "gymnasium.Env[Any, Any]", seed: int) -> Any:  # noqa: ANN401 - a
         if not any(each.name == "seed" or each.kind is each.VAR_KEYWORD for each in parameters):
             msg = f"`reset` of {_name(env)} takes no seed, so its episodes cannot be repeated: {_RESET}."
             raise WorldError(msg) from error
-        if isinstance(error, ValueError | TypeError) and not _has_length(env.unwrapped.reset(seed=seed), _N_OF_RESET):
-            raise WorldError(_of_reset(env, env.unwrapped.reset(seed=seed))) from error
+        wrong = _read_by_no_wrapper(error, lambda: env.unwrapped.reset(seed=seed), _N_OF_RESET)
+        if wrong:
+            raise WorldError(_of_reset(env, *wrong)) from error
         raise WorldError(_raised(env, "reset", error)) from error
     if not _has_length(returned, _N_OF_RESET):
         raise WorldError(_of_reset(env, returned))
@@ -49,10 +51,9 @@ def step(env: "gymnasium.Env[Any, Any]", action: Any) -> Any:  # noqa: ANN401 - 
     except GarageError:
         raise
     except Exception as error:
-        if isinstance(error, ValueError | TypeError) and "unpack" in str(error):  # a wrapper did
-            returned = env.unwrapped.step(action)
-            if not _has_length(returned, _N_OF_STEP):
-                raise WorldError(_of_step(env, returned)) from error
+        wrong = _read_by_no_wrapper(error, lambda: env.unwrapped.step(action), _N_OF_STEP)
+        if wrong:
+            raise WorldError(_of_step(env, *wrong)) from error
         raise WorldError(_raised(env, "step", error)) from error
     if not _has_length(returned, _N_OF_STEP):
         raise WorldError(_of_step(env, returned))
@@ -71,6 +72,17 @@ def is_number(value: object) -> bool:
 def not_a_reward(name: str, reward: object) -> str:
     """What to say of a reward that is no number."""
     return f"`step` of {name} returned the reward {reward!r}, expected one number. Return float(reward)."
+
+
+def _read_by_no_wrapper(error: Exception, ask: Callable[[], object], n: int) -> tuple[object, ...]:
+    """The one thing that the world itself returns instead of n values, if wrappers failed by that; else nothing."""
+    if not isinstance(error, ValueError | TypeError):
+        return ()
+    try:
+        returned = ask()
+    except Exception:  # noqa: BLE001 - so it was the world that raised, which is said as such
+        return ()
+    return () if _has_length(returned, n) else (returned,)
 
 
 def _has_length(returned: object, n: int) -> bool:
